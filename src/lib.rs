@@ -1,0 +1,1 @@
+//! Switchyard keeps a GitLab Runner fleet running when a Kubernetes cluster dies.
