@@ -1,1 +1,6 @@
 //! Switchyard keeps a GitLab Runner fleet running when a Kubernetes cluster dies.
+//!
+//! A single binary in which Alertmanager rings a bell, a pure function decides, a pure function plans, one seam
+//! acts, and the next look at the world is the proof.
+
+pub mod model;

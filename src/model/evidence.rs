@@ -1,0 +1,237 @@
+//! Answers of PromQL queries, and what they prove.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterName, FleetName};
+
+/// What is asked about every cluster of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// The share of the runner processes that answer Prometheus.
+    Alive,
+    /// The share of the runner processes that poll GitLab well.
+    Able,
+    /// How many runner processes poll GitLab well.
+    AbleCount,
+    /// The share of the live runner processes that get no usable answer from GitLab.
+    GitlabUnreachable,
+}
+
+impl Question {
+    /// Every question.
+    pub const ALL: [Self; 4] = [Self::Alive, Self::Able, Self::AbleCount, Self::GitlabUnreachable];
+
+    /// The word used in the configuration and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Able => "able",
+            Self::AbleCount => "able_count",
+            Self::GitlabUnreachable => "gitlab_unreachable",
+        }
+    }
+}
+
+/// One number about one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The value; may be NaN.
+    pub value: f64,
+    /// When Prometheus recorded it.
+    pub at: Timestamp,
+}
+
+/// What one Prometheus server said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The server's address.
+    pub server: String,
+    /// A sample per cluster, or why there is none at all.
+    pub result: Result<BTreeMap<ClusterName, Sample>, String>,
+}
+
+/// One question as asked of every server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The query as sent.
+    pub query: String,
+    /// One answer per server.
+    pub answers: Vec<Answer>,
+}
+
+/// All that was asked about one fleet.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FleetEvidence {
+    /// The answers by question.
+    pub asked: BTreeMap<Question, Asked>,
+    /// Which cluster each runner manager (`system_id`) polls from, as Prometheus sees it.
+    pub managers: BTreeMap<String, std::collections::BTreeSet<ClusterName>>,
+}
+
+/// All that was asked in one pass.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// By fleet.
+    pub fleets: BTreeMap<FleetName, FleetEvidence>,
+}
+
+/// One number that counts, or why none does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// The fresh numbers, one per server that had one.
+    Fresh(Vec<f64>),
+    /// Nothing to go by, and why.
+    Inconclusive(String),
+}
+
+/// What evidence proves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verdict", content = "why")]
+pub enum Verdict {
+    /// Positive evidence, fresh and without contradiction.
+    Healthy,
+    /// Negative evidence, fresh and without contradiction.
+    Unhealthy,
+    /// No data, NaN, stale, error or contradiction: it counts for nothing.
+    Inconclusive(String),
+}
+
+impl Asked {
+    /// The fresh numbers about one cluster.
+    pub fn reading(&self, cluster: &ClusterName, now: Timestamp, max_age: SignedDuration) -> Reading {
+        let mut fresh = Vec::new();
+        let mut why = Vec::new();
+        for answer in &self.answers {
+            match &answer.result {
+                Err(error) => why.push(format!("{}: {error}", answer.server)),
+                Ok(samples) => match samples.get(cluster) {
+                    None => why.push(format!("{}: no data", answer.server)),
+                    Some(sample) if sample.value.is_nan() => why.push(format!("{}: NaN", answer.server)),
+                    Some(sample) if now.duration_since(sample.at) > max_age => why.push(format!(
+                        "{}: stale, {:.0} s old",
+                        answer.server,
+                        now.duration_since(sample.at).as_secs_f64()
+                    )),
+                    Some(sample) => fresh.push(sample.value),
+                },
+            }
+        }
+        if fresh.is_empty() {
+            let why = if why.is_empty() { "no Prometheus was asked".to_owned() } else { why.join("; ") };
+            Reading::Inconclusive(why)
+        } else {
+            Reading::Fresh(fresh)
+        }
+    }
+}
+
+impl FleetEvidence {
+    /// The fresh numbers that answer `question` about `cluster`.
+    pub fn reading(
+        &self,
+        question: Question,
+        cluster: &ClusterName,
+        now: Timestamp,
+        max_age: SignedDuration,
+    ) -> Reading {
+        match self.asked.get(&question) {
+            Some(asked) => asked.reading(cluster, now, max_age),
+            None => Reading::Inconclusive(format!("{} was not asked", question.as_str())),
+        }
+    }
+}
+
+impl Reading {
+    /// Judges every number alike; servers that disagree make the verdict inconclusive.
+    pub fn judge(&self, healthy: impl Fn(f64) -> bool) -> Verdict {
+        match self {
+            Self::Inconclusive(why) => Verdict::Inconclusive(why.clone()),
+            Self::Fresh(values) => {
+                let well = values.iter().filter(|v| healthy(**v)).count();
+                if well == values.len() {
+                    Verdict::Healthy
+                } else if well == 0 {
+                    Verdict::Unhealthy
+                } else {
+                    Verdict::Inconclusive(format!("the Prometheus servers disagree: {values:?}"))
+                }
+            }
+        }
+    }
+
+    /// The lowest fresh number.
+    pub fn low(&self) -> Option<f64> {
+        match self {
+            Self::Fresh(values) => values.iter().copied().reduce(f64::min),
+            Self::Inconclusive(_) => None,
+        }
+    }
+
+    /// The highest fresh number.
+    pub fn high(&self) -> Option<f64> {
+        match self {
+            Self::Fresh(values) => values.iter().copied().reduce(f64::max),
+            Self::Inconclusive(_) => None,
+        }
+    }
+
+    /// For people: the value, or why there is none.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Inconclusive(why) => format!("inconclusive ({why})"),
+            Self::Fresh(values) => {
+                let values: Vec<String> = values.iter().map(|v| format!("{v:.2}")).collect();
+                values.join(", ")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(answers: &[Result<(f64, i64), &str>]) -> Asked {
+        let blue: ClusterName = "blue".parse().unwrap();
+        Asked {
+            query: "q".into(),
+            answers: answers
+                .iter()
+                .enumerate()
+                .map(|(i, a)| Answer {
+                    server: format!("p{i}"),
+                    result: match a {
+                        Ok((value, at)) => Ok(BTreeMap::from([(
+                            blue.clone(),
+                            Sample { value: *value, at: Timestamp::from_second(*at).unwrap() },
+                        )])),
+                        Err(why) => Err((*why).to_owned()),
+                    },
+                })
+                .collect(),
+        }
+    }
+
+    fn verdict(answers: &[Result<(f64, i64), &str>]) -> Verdict {
+        let now = Timestamp::from_second(1000).unwrap();
+        asked(answers)
+            .reading(&"blue".parse().unwrap(), now, SignedDuration::from_secs(60))
+            .judge(|v| v >= 0.5)
+    }
+
+    #[test]
+    fn missing_stale_nan_and_contradicting_answers_prove_nothing() {
+        assert_eq!(verdict(&[Ok((1.0, 990))]), Verdict::Healthy);
+        assert_eq!(verdict(&[Ok((0.0, 990))]), Verdict::Unhealthy);
+        assert_eq!(verdict(&[]), Verdict::Inconclusive("no Prometheus was asked".into()));
+        assert_eq!(verdict(&[Ok((0.0, 900))]), Verdict::Inconclusive("p0: stale, 100 s old".into()));
+        assert_eq!(verdict(&[Ok((f64::NAN, 990))]), Verdict::Inconclusive("p0: NaN".into()));
+        assert_eq!(verdict(&[Err("refused")]), Verdict::Inconclusive("p0: refused".into()));
+        assert!(matches!(verdict(&[Ok((0.0, 990)), Ok((1.0, 990))]), Verdict::Inconclusive(_)));
+        assert_eq!(verdict(&[Err("refused"), Ok((0.0, 990))]), Verdict::Unhealthy);
+    }
+}

@@ -1,0 +1,95 @@
+//! The named conditions that can hold a decision back.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A named condition that can hold a decision back. The name is the same in log, metric, API and documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// The fleet's owner opted in.
+    Enabled,
+    /// Nobody paused the fleet or all fleets.
+    NotPaused,
+    /// Watchdog and evidence are fresh.
+    EyesOpen,
+    /// GitLab answers, and not every cluster's runners say that it does not.
+    GitlabReachable,
+    /// The signal has been firing long enough.
+    SignalHeld,
+    /// Prometheus says the same now, and GitLab does not contradict.
+    Confirmed,
+    /// Some target is proven able.
+    TargetAble,
+    /// The target is better than the holder by the margin.
+    TargetStronger,
+    /// Most clusters do not look dead at once.
+    NotCommonCause,
+    /// No move of the fleet is under way.
+    SingleFlight,
+    /// The last move is long enough ago.
+    CooledDown,
+    /// There were not too many moves over all fleets.
+    Budget,
+    /// The last move did not fail, or a person acknowledged that it did.
+    NotLatched,
+}
+
+impl Gate {
+    /// Every gate, in the order in which they are judged and shown.
+    pub const ALL: [Self; 13] = [
+        Self::Enabled,
+        Self::NotPaused,
+        Self::SingleFlight,
+        Self::NotLatched,
+        Self::EyesOpen,
+        Self::GitlabReachable,
+        Self::NotCommonCause,
+        Self::SignalHeld,
+        Self::Confirmed,
+        Self::TargetAble,
+        Self::TargetStronger,
+        Self::CooledDown,
+        Self::Budget,
+    ];
+
+    /// The name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::NotPaused => "not_paused",
+            Self::EyesOpen => "eyes_open",
+            Self::GitlabReachable => "gitlab_reachable",
+            Self::SignalHeld => "signal_held",
+            Self::Confirmed => "confirmed",
+            Self::TargetAble => "target_able",
+            Self::TargetStronger => "target_stronger",
+            Self::NotCommonCause => "not_common_cause",
+            Self::SingleFlight => "single_flight",
+            Self::CooledDown => "cooled_down",
+            Self::Budget => "budget",
+            Self::NotLatched => "not_latched",
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One gate with its verdict: what it saw, and what it asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// Which gate.
+    pub gate: Gate,
+    /// Whether it lets the move pass.
+    pub open: bool,
+    /// What it saw, for people.
+    pub saw: String,
+    /// The query it asked, if it asked one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}

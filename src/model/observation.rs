@@ -1,0 +1,156 @@
+//! What was seen, three-valued: known, surely absent, or unknown.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ClusterName, Evidence, FleetName, Generation, RunnerId, Tag};
+
+/// What was seen of one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen<T> {
+    /// It is there, and so.
+    Known(T),
+    /// It is surely not there.
+    Absent,
+    /// It could not be seen, and why. Never read as absent.
+    Unknown(String),
+}
+
+impl<T> Seen<T> {
+    /// The value, when it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Absent | Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// A runner record in GitLab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runner {
+    /// Its number.
+    pub id: RunnerId,
+    /// Its description.
+    pub description: String,
+    /// All its tags.
+    pub tags: BTreeSet<Tag>,
+    /// Whether it is paused in GitLab.
+    pub paused: bool,
+    /// When GitLab last heard from it. Lags for an idle runner that GitLab holds in a long poll.
+    pub contacted_at: Option<Timestamp>,
+    /// Its processes.
+    pub managers: Vec<Manager>,
+}
+
+/// One process behind a runner record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manager {
+    /// The process's own id.
+    pub system_id: String,
+    /// When GitLab last heard from it.
+    pub contacted_at: Option<Timestamp>,
+}
+
+/// A fleet's records, sorted into its pools.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FleetRunners {
+    /// The records by cluster; every cluster of the fleet is present.
+    pub pools: BTreeMap<ClusterName, Vec<Runner>>,
+    /// Records that carry the routing tag and are in no pool: shown, never touched.
+    pub foreign: Vec<Runner>,
+    /// Records that several pools claim: there is no tag to move between these.
+    pub shared: Vec<(RunnerId, Vec<ClusterName>)>,
+}
+
+impl FleetRunners {
+    /// The clusters of which at least one record carries the routing tag.
+    pub fn holders(&self, routing_tag: &Tag) -> Vec<&ClusterName> {
+        self.pools
+            .iter()
+            .filter(|(_, runners)| runners.iter().any(|r| r.tags.contains(routing_tag)))
+            .map(|(cluster, _)| cluster)
+            .collect()
+    }
+}
+
+/// The DNS record types that can follow a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RecordType {
+    /// IPv4 addresses.
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Another name.
+    Cname,
+}
+
+impl fmt::Display for RecordType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Cname => "CNAME",
+        })
+    }
+}
+
+/// The records of one type at one name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordSet {
+    /// Seconds.
+    pub ttl: u32,
+    /// Canonical values: addresses as text, names lower case with the final dot.
+    pub values: BTreeSet<String>,
+}
+
+impl fmt::Display for RecordSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<&str> = self.values.iter().map(String::as_str).collect();
+        write!(f, "{} (TTL {} s)", values.join(", "), self.ttl)
+    }
+}
+
+/// The TXT record beside a managed name that says who may change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// Whose it is.
+    pub owner: String,
+    /// The decision it was written for.
+    pub generation: Generation,
+    /// The whole text as read, for the precondition of the next write.
+    pub text: String,
+}
+
+/// What was seen of a fleet's DNS name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsView {
+    /// The record set at the server that takes updates.
+    pub primary: Seen<RecordSet>,
+    /// The owner marker at the server that takes updates. A text of another form is `Unknown`.
+    pub marker: Seen<Marker>,
+    /// The record set at each authoritative address (`address:port`).
+    pub servers: BTreeMap<String, Seen<RecordSet>>,
+    /// Why the name must not be written: other types at it, another tool's marker.
+    pub obstacle: Option<String>,
+}
+
+/// What was seen in one look at the world.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// When the look began.
+    pub at: Timestamp,
+    /// Every runner record that a pool or a routing tag selects.
+    pub runners: Seen<Vec<Runner>>,
+    /// The DNS names by fleet.
+    pub dns: BTreeMap<FleetName, DnsView>,
+    /// What Prometheus said.
+    pub evidence: Evidence,
+}

@@ -1,0 +1,47 @@
+//! What people set.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::FleetName;
+
+/// What a person can set on a fleet, or on all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideKind {
+    /// No automatic move.
+    Pause,
+}
+
+impl OverrideKind {
+    /// The word used in store and API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+        }
+    }
+}
+
+/// What a person set, why, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// The fleet; none means all.
+    pub fleet: Option<FleetName>,
+    /// What was set.
+    pub kind: OverrideKind,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub author: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; none means until lifted.
+    pub until: Option<Timestamp>,
+}
+
+impl Override {
+    /// Whether it holds for `fleet` now.
+    pub fn applies(&self, fleet: &FleetName, now: Timestamp) -> bool {
+        self.fleet.as_ref().is_none_or(|f| f == fleet) && self.until.is_none_or(|until| now < until)
+    }
+}
