@@ -1,1 +1,3 @@
 //! The laboratory of the tests and the demo.
+
+pub mod bind;
