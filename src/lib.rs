@@ -4,3 +4,6 @@
 //! acts, and the next look at the world is the proof.
 
 pub mod model;
+
+pub mod decide;
+pub mod plan;

@@ -17,7 +17,7 @@ pub use ids::{ClusterName, FleetName, Generation, InvalidName, RunnerId, Tag};
 pub use observation::{
     DnsView, FleetRunners, Manager, Marker, Observation, RecordSet, RecordType, Runner, Seen,
 };
-pub use overrides::{Override, OverrideKind};
+pub use overrides::{Override, OverrideKind, Request};
 pub use signal::{Action, Signal, SignalKey, SignalState};
 pub use step::{DnsStep, Fence, Phase, Step, StepOutcome, TagChange, TagStep};
 pub use topology::{

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::FleetName;
+use super::{ClusterName, FleetName};
 
 /// What a person can set on a fleet, or on all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,4 +44,21 @@ impl Override {
     pub fn applies(&self, fleet: &FleetName, now: Timestamp) -> bool {
         self.fleet.as_ref().is_none_or(|f| f == fleet) && self.until.is_none_or(|until| now < until)
     }
+}
+
+/// A planned move that a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Its number in the store.
+    pub id: i64,
+    /// The fleet.
+    pub fleet: FleetName,
+    /// Where it shall go.
+    pub to: ClusterName,
+    /// Who holds it now, as the person believes; none for nobody.
+    pub expected: Option<ClusterName>,
+    /// Why.
+    pub reason: String,
+    /// Who asks.
+    pub author: String,
 }

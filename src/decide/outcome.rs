@@ -1,0 +1,97 @@
+//! What a pass came to.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::model::{Decision, Gate, GateReport};
+
+/// What a pass came to for one fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// Nothing asks for a move.
+    Steady,
+    /// First sight: what is, shall be.
+    Adopted,
+    /// A move was decided.
+    Decided,
+    /// A move is under way.
+    Moving,
+    /// A move is asked for and a gate holds it back.
+    Held(Gate),
+    /// What is seen is not what was decided, and nobody asks for a move.
+    Drifted,
+    /// GitLab could not be read; the last routing stays.
+    Blind,
+    /// No pool carries the routing tag, and nothing was decided yet.
+    NoHolder,
+    /// Several pools carry the routing tag, and nothing was decided yet.
+    SeveralHolders,
+    /// Two clusters share a runner record: there is no tag to move.
+    SharedRunner,
+    /// A person's request expected another holder.
+    UnexpectedHolder,
+    /// A person's request names a cluster that the fleet does not have.
+    UnknownCluster,
+}
+
+impl Outcome {
+    /// The word used in log, metric and API, without the gate.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Adopted => "adopted",
+            Self::Decided => "decided",
+            Self::Moving => "moving",
+            Self::Held(_) => "held",
+            Self::Drifted => "drifted",
+            Self::Blind => "blind",
+            Self::NoHolder => "no_holder",
+            Self::SeveralHolders => "several_holders",
+            Self::SharedRunner => "shared_runner",
+            Self::UnexpectedHolder => "unexpected_holder",
+            Self::UnknownCluster => "unknown_cluster",
+        }
+    }
+
+    /// The gate that holds, or an empty text.
+    pub fn gate(self) -> &'static str {
+        match self {
+            Self::Held(gate) => gate.as_str(),
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(gate) => write!(f, "held:{gate}"),
+            other => f.write_str(other.as_str()),
+        }
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What a pass came to for one fleet, with all that led there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FleetPass {
+    /// The word.
+    pub outcome: Outcome,
+    /// The sentence.
+    pub sentence: String,
+    /// Every gate with its verdict.
+    pub gates: Vec<GateReport>,
+    /// The decision, if one was made. It counts once it is committed.
+    pub decision: Option<Decision>,
+    /// The answer to a person's request.
+    pub answer: Option<(i64, Outcome)>,
+    /// When a closed gate may open by the passing of time alone.
+    pub recheck_at: Option<Timestamp>,
+}
