@@ -1,3 +1,10 @@
 //! The laboratory of the tests and the demo.
 
+pub mod alertmanager;
 pub mod bind;
+pub mod http;
+pub mod parts;
+pub mod ports;
+pub mod process;
+pub mod prometheus;
+pub mod wait;

@@ -1,0 +1,79 @@
+//! Where the real programs are, and what to do about a missing one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+/// A program that is not there, and the command that mends it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{part} is missing: run {mend}")]
+pub struct Missing {
+    /// The program.
+    pub part: String,
+    /// The command.
+    pub mend: &'static str,
+}
+
+/// Where a program comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    /// A current version, pinned in `tests/tools` and built from Go modules into `target/tools`.
+    Pinned,
+    /// The distribution's package: older, and there at once.
+    Debian,
+}
+
+impl Flavour {
+    /// The pinned program `pinned`, or the packaged one called `packaged`.
+    pub fn find(self, pinned: &str, packaged: &str) -> Result<PathBuf, Missing> {
+        match self {
+            Self::Pinned => {
+                let path = tools_dir().join(pinned);
+                let missing = || Missing { part: path.display().to_string(), mend: "scripts/setup test" };
+                path.is_file().then(|| path.clone()).ok_or_else(missing)
+            }
+            Self::Debian => packaged_program(packaged),
+        }
+    }
+}
+
+/// A program of a distribution package. Servers lie in /usr/sbin, which is not on an ordinary user's PATH.
+pub fn packaged_program(name: &str) -> Result<PathBuf, Missing> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    dirs.map(|dir| dir.join(name))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| Missing { part: name.to_owned(), mend: "scripts/setup demo" })
+}
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The directory of build results.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn tools_dir() -> PathBuf {
+    target_dir().join("tools")
+}
+
+/// For tests: the value, or `None` after a loud line when a part is missing. Under `CI` nothing may be missing.
+///
+/// # Panics
+/// On every other error, and on a missing part when the variable `CI` is set.
+#[expect(clippy::print_stderr, clippy::panic, reason = "this is how a test says that it did not run")]
+pub fn or_skip<T>(result: Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => match error.downcast_ref::<Missing>() {
+            Some(missing) if std::env::var_os("CI").is_none() => {
+                eprintln!("SKIPPED: {missing}");
+                None
+            }
+            _ => panic!("{error:?}"),
+        },
+    }
+}
