@@ -6,19 +6,21 @@
 use std::{
     fs,
     io::Write as _,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
-    os::unix::process::CommandExt as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::Stdio,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
-/// How long `named` may take until it answers.
-const READY: Duration = Duration::from_secs(20);
+use crate::{
+    parts::packaged_program,
+    ports,
+    process::{Process, Program},
+    wait,
+};
 
 /// What to serve.
 #[derive(Debug, Clone)]
@@ -58,16 +60,18 @@ impl Default for BindConfig {
 /// One `named` process.
 #[derive(Debug)]
 struct Named {
-    name: &'static str,
+    address: SocketAddr,
+    program: Program,
+    process: Process,
     dir: PathBuf,
-    port: u16,
-    child: Option<Child>,
 }
 
 /// A running BIND.
 #[derive(Debug)]
 pub struct Bind {
     zone: String,
+    dig: PathBuf,
+    nsupdate: PathBuf,
     key_text: String,
     secret: String,
     primary: Named,
@@ -78,69 +82,65 @@ pub struct Bind {
 const KEY_NAME: &str = "switchyard-key";
 
 impl Bind {
-    /// Starts the servers and waits until they answer for the zone.
-    pub async fn start(config: BindConfig) -> anyhow::Result<Self> {
-        // A port found free may be taken a moment later: `named` then says so in its log.
-        for _ in 0..4 {
-            match Self::try_start(&config).await {
-                Err(error) if format!("{error:#}").contains("address in use") => {}
-                other => return other,
-            }
-        }
-        bail!("found no free port for named in 4 attempts")
-    }
-
-    async fn try_start(config: &BindConfig) -> anyhow::Result<Self> {
+    /// Starts the servers and waits until they answer for the zone. Fails with [`Missing`](crate::parts::Missing) when
+    /// BIND is not installed.
+    pub async fn start(config: BindConfig) -> Result<Self> {
+        let (dig, nsupdate) = (packaged_program("dig")?, packaged_program("nsupdate")?);
         let dir = tempfile::Builder::new().prefix("switchyard-bind-").tempdir()?;
-        let keygen = Command::new(find("tsig-keygen")).args(["-a", "hmac-sha256", KEY_NAME]).output();
-        let keygen = keygen.context("tsig-keygen (Debian: bind9)")?;
+        let keygen = packaged_program("tsig-keygen")?;
+        let keygen = Command::new(keygen).args(["-a", "hmac-sha256", KEY_NAME]).output().await?;
         ensure!(keygen.status.success(), "tsig-keygen: {}", String::from_utf8_lossy(&keygen.stderr));
         let key_text = String::from_utf8(keygen.stdout)?;
         let secret =
             key_text.split('"').nth(3).context("tsig-keygen printed a key in an unknown form")?.to_owned();
         fs::write(dir.path().join("tsig.key"), &key_text)?;
 
-        let (port, second_port) = (free_port()?, free_port()?);
-        let notify = match (config.secondary, config.notify) {
-            (true, true) => {
-                format!("notify explicit; also-notify {{ 127.0.0.1 port {second_port}; }}; notify-delay 0;")
-            }
-            _ => "notify no;".to_owned(),
+        let (address, second) = (ports::free_address()?, ports::free_address()?);
+        let notify = if config.secondary && config.notify {
+            format!("notify explicit; also-notify {{ {}; }}; notify-delay 0;", bind_address(second))
+        } else {
+            "notify no;".to_owned()
         };
         let grants: String =
             config.grants.iter().map(|grant| format!("    grant {KEY_NAME} {grant};\n")).collect();
         let zone = config.zone.trim_end_matches('.');
-        let primary_zone = format!(
+        let statement = format!(
             "zone \"{zone}\" {{\n  type primary; file \"zone\"; {notify}\n  \
              allow-transfer {{ key {KEY_NAME}; }};\n  update-policy {{\n{grants}  }};\n}};\n"
         );
-        let mut primary = Named::new("primary", dir.path(), port)?;
-        fs::write(primary.dir.join("zone"), zone_file(config))?;
-        primary.configure(&primary_zone)?;
-        primary.spawn()?;
-        let mut bind = Self { zone: config.zone.clone(), key_text, secret, primary, secondary: None, dir };
-        bind.primary.ready(zone).await?;
+        let primary = Named::start("primary", dir.path(), address, &statement, Some(zone_file(&config)))?;
+        let mut bind = Self {
+            zone: config.zone.clone(),
+            dig,
+            nsupdate,
+            key_text,
+            secret,
+            primary,
+            secondary: None,
+            dir,
+        };
+        bind.primary.ready(&bind.dig, zone).await?;
 
         if config.secondary {
-            let mut secondary = Named::new("secondary", bind.dir.path(), second_port)?;
-            secondary.configure(&format!(
+            let statement = format!(
                 "zone \"{zone}\" {{\n  type secondary; file \"zone\"; masterfile-format text; notify no;\n  \
-                 primaries {{ 127.0.0.1 port {port} key {KEY_NAME}; }};\n}};\n"
-            ))?;
-            secondary.spawn()?;
-            bind.secondary.insert(secondary).ready(zone).await?;
+                 primaries {{ {} key {KEY_NAME}; }};\n}};\n",
+                bind_address(address)
+            );
+            let secondary = Named::start("secondary", bind.dir.path(), second, &statement, None)?;
+            bind.secondary.insert(secondary).ready(&bind.dig, zone).await?;
         }
         Ok(bind)
     }
 
     /// `address:port` of the server that takes updates.
     pub fn server(&self) -> String {
-        self.primary.address()
+        self.primary.address.to_string()
     }
 
     /// `address:port` of the secondary, if there is one.
     pub fn secondary(&self) -> Option<String> {
-        self.secondary.as_ref().map(Named::address)
+        self.secondary.as_ref().map(|named| named.address.to_string())
     }
 
     /// Every authoritative `address:port`.
@@ -180,44 +180,54 @@ impl Bind {
 
     /// What the primary logged.
     pub fn log(&self) -> String {
-        self.primary.log()
+        fs::read_to_string(self.primary.process.log()).unwrap_or_default()
     }
 
     /// Kills the primary, as if its machine had died.
-    pub fn stop(&mut self) {
-        self.primary.stop();
+    pub async fn kill9(&mut self) -> Result<()> {
+        self.primary.process.kill9().await
     }
 
-    /// Starts a stopped primary again, on the same port and with the zone as it was.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.primary.stop();
-        self.primary.spawn()?;
-        self.primary.ready(self.zone.trim_end_matches('.')).await
+    /// Starts a killed primary again, on the same port and with the zone as it was.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.primary.process.kill9().await?;
+        self.primary.process = self.primary.program.start(&self.primary.dir)?;
+        self.primary.ready(&self.dig, self.zone.trim_end_matches('.')).await
+    }
+
+    /// Freezes the primary: it takes connections and answers nothing.
+    pub fn pause(&self) -> Result<()> {
+        self.primary.process.pause()
+    }
+
+    /// Lets a frozen primary go on.
+    pub fn resume(&self) -> Result<()> {
+        self.primary.process.resume()
     }
 
     /// What `dig` prints when it asks the primary, without recursion.
-    pub async fn dig(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.primary.dig(arguments).await
+    pub async fn dig(&self, arguments: &[&str]) -> Result<String> {
+        dig(&self.dig, self.primary.address, arguments).await
     }
 
     /// What `dig` prints when it asks the secondary.
-    pub async fn dig_secondary(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        self.secondary.as_ref().context("no secondary was asked for")?.dig(arguments).await
+    pub async fn dig_secondary(&self, arguments: &[&str]) -> Result<String> {
+        let secondary = self.secondary.as_ref().context("no secondary was asked for")?;
+        dig(&self.dig, secondary.address, arguments).await
     }
 
     /// Feeds commands (`update add …`) to `nsupdate` with the key of this server: somebody else's hand.
-    pub async fn nsupdate(&self, commands: &str) -> anyhow::Result<()> {
-        let mut child = tokio::process::Command::new("nsupdate")
+    pub async fn nsupdate(&self, commands: &str) -> Result<()> {
+        let mut child = Command::new(&self.nsupdate)
             .arg("-k")
             .arg(self.key_file())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .spawn()
-            .context("nsupdate (Debian: bind9-dnsutils)")?;
-        let script =
-            format!("server 127.0.0.1 {}\nzone {}\n{commands}\nsend\nquit\n", self.primary.port, self.zone);
+            .spawn()?;
+        let (ip, port) = (self.primary.address.ip(), self.primary.address.port());
+        let script = format!("server {ip} {port}\nzone {}\n{commands}\nsend\nquit\n", self.zone);
         let mut stdin = child.stdin.take().context("nsupdate has no standard input")?;
         stdin.write_all(script.as_bytes()).await?;
         drop(stdin);
@@ -231,131 +241,69 @@ impl Drop for Bind {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for named in std::iter::once(&self.primary).chain(&self.secondary) {
-                let log = named.log();
-                let tail: Vec<&str> = log.lines().rev().take(40).collect();
-                let tail: Vec<&str> = tail.into_iter().rev().collect();
-                let _ = writeln!(std::io::stderr(), "--- named ({}):\n{}", named.name, tail.join("\n"));
+                let _ = writeln!(std::io::stderr(), "{}", named.process.tail());
             }
         }
     }
 }
 
 impl Named {
-    fn new(name: &'static str, parent: &Path, port: u16) -> anyhow::Result<Self> {
+    fn start(
+        name: &str,
+        parent: &Path,
+        address: SocketAddr,
+        zone: &str,
+        zone_file: Option<String>,
+    ) -> Result<Self> {
         let dir = parent.join(name);
         fs::create_dir(&dir)?;
-        Ok(Self { name, dir, port, child: None })
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Told apart from any other server by what it says its version is.
-    fn identity(&self) -> String {
-        self.dir.display().to_string()
-    }
-
-    fn configure(&self, zone: &str) -> anyhow::Result<()> {
-        let dir = self.dir.display();
+        if let Some(text) = zone_file {
+            fs::write(dir.join("zone"), text)?;
+        }
+        let shown = dir.display();
         let conf = format!(
-            "include \"{dir}/../tsig.key\";\ncontrols {{ }};\noptions {{\n  directory \"{dir}\";\n  \
-             pid-file \"{dir}/named.pid\";\n  session-keyfile \"{dir}/session.key\";\n  \
-             version \"{}\";\n  listen-on port {} {{ 127.0.0.1; }};\n  listen-on-v6 {{ none; }};\n  \
-             recursion no;\n  dnssec-validation no;\n}};\n{zone}",
-            self.identity(),
-            self.port,
+            "include \"{shown}/../tsig.key\";\ncontrols {{ }};\noptions {{\n  directory \"{shown}\";\n  \
+             pid-file \"{shown}/named.pid\";\n  session-keyfile \"{shown}/session.key\";\n  \
+             listen-on port {} {{ {}; }};\n  listen-on-v6 {{ none; }};\n  recursion no;\n  \
+             dnssec-validation no;\n}};\n{zone}",
+            address.port(),
+            address.ip(),
         );
-        Ok(fs::write(self.dir.join("named.conf"), conf)?)
-    }
-
-    fn spawn(&mut self) -> anyhow::Result<()> {
-        let log = fs::File::create(self.dir.join("log"))?;
-        let child = Command::new(find("named"))
+        let conf_file = dir.join("named.conf");
+        fs::write(&conf_file, conf)?;
+        let program = Program::new(format!("named-{name}"), packaged_program("named")?)
             .args(["-g", "-n", "1", "-c"])
-            .arg(self.dir.join("named.conf"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Its own process group: the interrupt key of a terminal ends the demo, and the demo ends this.
-            .process_group(0)
-            .spawn()
-            .context("named (Debian: bind9)")?;
-        self.child = Some(child);
-        Ok(())
+            .arg(conf_file);
+        let process = program.start(&dir)?;
+        Ok(Self { address, program, process, dir })
     }
 
-    async fn ready(&mut self, zone: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY;
-        loop {
-            let exited = match &mut self.child {
-                Some(child) => child.try_wait()?.is_some(),
-                None => true,
-            };
-            let log = self.log();
-            if exited || Instant::now() > deadline || log.contains("address in use") {
-                bail!("named ({}) does not answer for {zone}; its log says:\n{log}", self.name);
-            }
-            let version = self.dig(&["+short", "version.bind", "CH", "TXT"]).await.unwrap_or_default();
-            let soa = self.dig(&["+short", zone, "SOA"]).await.unwrap_or_default();
-            if version.contains(&self.identity()) && soa.contains("hostmaster") {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn dig(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = tokio::process::Command::new("dig")
-            .args(["@127.0.0.1", "-p", &self.port.to_string(), "+norec", "+time=1", "+tries=1"])
-            .args(arguments)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("dig (Debian: bind9-dnsutils)")?;
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        ensure!(output.status.success(), "dig {}: {text}", arguments.join(" "));
-        Ok(text)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+    async fn ready(&mut self, dig: &Path, zone: &str) -> Result<()> {
+        let address = self.address;
+        let probe = || async move {
+            let soa = self::dig(dig, address, &["+short", zone, "SOA"]).await?;
+            if soa.contains("hostmaster") { Ok(()) } else { bail!("no SOA of {zone} yet: {soa:?}") }
+        };
+        self.process.ready(wait::PATIENCE, probe).await
     }
 }
 
-impl Drop for Named {
-    fn drop(&mut self) {
-        self.stop();
-    }
+async fn dig(program: &Path, server: SocketAddr, arguments: &[&str]) -> Result<String> {
+    let (ip, port) = (format!("@{}", server.ip()), server.port().to_string());
+    let output = Command::new(program)
+        .args([ip.as_str(), "-p", port.as_str(), "+norec", "+time=1", "+tries=1"])
+        .args(arguments)
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    ensure!(output.status.success(), "dig {}: {text}", arguments.join(" "));
+    Ok(text)
 }
 
-/// Servers live where a user's search path often does not look.
-fn find(program: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
-        .map(|dir| dir.join(program))
-        .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| PathBuf::from(program))
-}
-
-/// A port of 127.0.0.1 that is free for TCP and UDP.
-fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..32 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port of 127.0.0.1 is free for TCP and UDP")
+/// An address as `named.conf` has it.
+fn bind_address(address: SocketAddr) -> String {
+    format!("{} port {}", address.ip(), address.port())
 }
 
 fn zone_file(config: &BindConfig) -> String {
@@ -374,10 +322,12 @@ fn zone_file(config: &BindConfig) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::or_skip;
 
     #[tokio::test]
     async fn a_signed_update_reaches_the_secondary() {
-        let mut bind = Bind::start(BindConfig { secondary: true, ..BindConfig::default() }).await.unwrap();
+        let config = BindConfig { secondary: true, ..BindConfig::default() };
+        let Some(mut bind) = or_skip(Bind::start(config).await) else { return };
         let asked = ["+short", "runner.company.test.", "CNAME"];
         assert_eq!(bind.dig(&asked).await.unwrap(), "ingress.blue.company.test.");
 
@@ -385,16 +335,18 @@ mod tests {
                       update add runner.company.test. 30 CNAME ingress.green.company.test.";
         bind.nsupdate(update).await.unwrap();
         assert_eq!(bind.dig(&asked).await.unwrap(), "ingress.green.company.test.");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while bind.dig_secondary(&asked).await.unwrap() != "ingress.green.company.test." {
-            assert!(Instant::now() < deadline, "the secondary still has the old record");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        wait::until(wait::PATIENCE, "the secondary has the new record", async || {
+            let answer = bind.dig_secondary(&asked).await?;
+            ensure!(answer == "ingress.green.company.test.", "{answer}");
+            Ok(())
+        })
+        .await
+        .unwrap();
 
         let refused = bind.nsupdate("update add other.company.test. 30 A 192.0.2.1").await.unwrap_err();
         assert!(refused.to_string().contains("REFUSED"), "{refused}");
 
-        bind.stop();
+        bind.kill9().await.unwrap();
         assert!(bind.dig(&asked).await.is_err());
         bind.restart().await.unwrap();
         assert_eq!(bind.dig(&asked).await.unwrap(), "ingress.green.company.test.");
