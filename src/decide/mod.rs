@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
-    MoveKind, MoveState, Observation, Override, Request, Seen, Signal, SignalState, Timestamp, Topology,
+    MoveKind, MoveState, Observation, Override, Request, Signal, SignalState, Timestamp, Topology,
 };
 
 pub use gates::judges;
@@ -86,10 +86,7 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
 
 impl<'a> View<'a> {
     fn decide(&self) -> FleetPass {
-        let runners = match &self.input.observation.runners {
-            Seen::Known(runners) => Some(self.fleet.assign(runners)),
-            Seen::Absent | Seen::Unknown(_) => None,
-        };
+        let runners = self.input.observation.runners.known().map(|runners| self.fleet.assign(runners));
         if let Some(sentence) = runners.as_ref().and_then(|r| self.shared_runner(r)) {
             return self.pass(Outcome::SharedRunner, sentence, self.watch(None, runners.as_ref()));
         }

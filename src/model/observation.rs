@@ -30,6 +30,15 @@ impl<T> Seen<T> {
             Self::Absent | Self::Unknown(_) => None,
         }
     }
+
+    /// The same view of something derived from the value.
+    pub fn map<U>(&self, derive: impl FnOnce(&T) -> U) -> Seen<U> {
+        match self {
+            Self::Known(value) => Seen::Known(derive(value)),
+            Self::Absent => Seen::Absent,
+            Self::Unknown(why) => Seen::Unknown(why.clone()),
+        }
+    }
 }
 
 /// A runner record in GitLab.

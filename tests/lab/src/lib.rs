@@ -7,4 +7,5 @@ pub mod parts;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod values;
 pub mod wait;

@@ -1,0 +1,284 @@
+//! The decision as a pure function: values in, one word and one sentence out.
+
+use switchyard::{
+    decide::{Outcome, judges},
+    model::{
+        Action, Answer, Failback, Gate, MoveKind, MoveState, Override, OverrideKind, Park, Question, Seen,
+        SignalState, SignedDuration,
+    },
+};
+use switchyard_lab::values::{Case, NOW, at, cluster, decision, rnd, runner, signal, topology};
+
+/// What the case comes to, without its times.
+fn outcome(case: &Case) -> Outcome {
+    case.decide().outcome
+}
+
+#[test]
+fn a_dead_holder_and_an_able_standby_make_a_failover() {
+    let pass = Case::blue_dies().decide();
+    assert_eq!(
+        pass.sentence,
+        "rnd: failover from blue to green, because blue fails rnd: SwitchyardFailover."
+    );
+    let decision = pass.decision.expect("a decision");
+    assert_eq!((decision.kind, decision.generation.0), (MoveKind::Failover, 2));
+    assert_eq!((decision.from, decision.to), (Some(cluster("blue")), cluster("green")));
+    assert_eq!(decision.state, MoveState::Moving);
+    assert!(decision.gates.iter().all(|g| g.open), "{:#?}", decision.gates);
+    assert_eq!(decision.gates.len(), Gate::ALL.len());
+}
+
+/// One way to close each gate, everything else as in the failover above.
+fn closed(gate: Gate) -> Case {
+    let mut case = Case::blue_dies();
+    match gate {
+        Gate::Enabled => case.fleet().enabled = false,
+        Gate::NotPaused => case.overrides.push(Override {
+            fleet: None,
+            kind: OverrideKind::Pause,
+            reason: "network works".into(),
+            author: "ada".into(),
+            since: at(0),
+            until: None,
+        }),
+        // A decision that is moving is a move under way.
+        Gate::SingleFlight => {
+            case.decisions
+                .insert(rnd(), decision(2, MoveKind::Switchover, None, "blue", NOW - 9, MoveState::Moving));
+        }
+        Gate::NotLatched => {
+            case.decisions.insert(rnd(), decision(2, MoveKind::Failover, None, "blue", 0, MoveState::Failed));
+        }
+        Gate::EyesOpen => case.signals.retain(|s| s.action != Action::Watchdog),
+        Gate::GitlabReachable => case.says(Question::GitlabUnreachable, &[("green", 1.0)]),
+        Gate::NotCommonCause => case.says(Question::Alive, &[("blue", 0.0), ("green", 0.0)]),
+        Gate::SignalHeld => case.signals[1].key.starts_at = at(NOW - 14),
+        Gate::Confirmed => case.says(Question::Alive, &[("blue", 1.0), ("green", 1.0)]),
+        Gate::TargetAble => case.says(Question::AbleCount, &[("blue", 0.0), ("green", 0.0)]),
+        Gate::TargetStronger => case.says(Question::Able, &[("blue", 0.9), ("green", 1.0)]),
+        Gate::CooledDown => {
+            case.moves.push(decision(1, MoveKind::Switchover, None, "blue", NOW - 1700, MoveState::Done));
+        }
+        Gate::Budget => {
+            case.topology.limits.budget.moves = 0;
+        }
+    }
+    case
+}
+
+#[test]
+fn every_gate_alone_holds_a_failover_back() {
+    for gate in Gate::ALL {
+        let pass = closed(gate).decide();
+        assert!(pass.decision.is_none(), "{gate} did not hold");
+        let wanted = if gate == Gate::SingleFlight { Outcome::Moving } else { Outcome::Held(gate) };
+        assert_eq!(pass.outcome, wanted, "{}", pass.sentence);
+        let closed: Vec<Gate> = pass.gates.iter().filter(|g| !g.open).map(|g| g.gate).collect();
+        assert!(closed.contains(&gate), "{gate}: {closed:?}");
+    }
+}
+
+#[test]
+fn a_planned_move_is_judged_by_what_keeps_it_safe_and_by_nothing_else() {
+    let asked: Vec<Gate> = Gate::ALL.into_iter().filter(|g| judges(MoveKind::Switchover, *g)).collect();
+    assert_eq!(
+        asked,
+        [Gate::Enabled, Gate::SingleFlight, Gate::NotLatched, Gate::GitlabReachable, Gate::TargetAble]
+    );
+    for gate in Gate::ALL {
+        let mut case = closed(gate);
+        case.request(Some("blue"), "green");
+        let pass = case.decide();
+        let wanted = match gate {
+            Gate::SingleFlight => Outcome::Moving,
+            gate if judges(MoveKind::Switchover, gate) => Outcome::Held(gate),
+            _ => Outcome::Decided,
+        };
+        assert_eq!(pass.outcome, wanted, "{gate}: {}", pass.sentence);
+        let answer = if gate == Gate::SingleFlight { Outcome::Held(gate) } else { wanted };
+        assert_eq!(pass.answer, Some((1, answer)), "every request is answered");
+    }
+}
+
+#[test]
+fn a_person_names_the_holder_they_expect() {
+    let mut case = Case::blue_holds();
+    case.request(Some("green"), "blue");
+    assert_eq!(outcome(&case), Outcome::UnexpectedHolder);
+    case.requests.clear();
+    case.request(None, "green");
+    assert_eq!(outcome(&case), Outcome::UnexpectedHolder);
+    case.requests.clear();
+    case.request(Some("blue"), "red");
+    assert_eq!(outcome(&case), Outcome::UnknownCluster);
+    case.requests.clear();
+    case.request(Some("blue"), "blue");
+    assert_eq!(outcome(&case), Outcome::Steady);
+    case.requests.clear();
+    case.request(Some("blue"), "green");
+    let decision = case.decide().decision.expect("a decision");
+    assert_eq!((decision.kind, decision.author.as_str()), (MoveKind::Switchover, "ada"));
+}
+
+#[test]
+fn what_is_found_is_adopted_and_moved_by_nobody() {
+    let mut case = Case::blue_holds();
+    case.decisions.clear();
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::Adopted);
+    let decision = pass.decision.expect("a decision");
+    assert_eq!(
+        (decision.kind, decision.state, decision.to),
+        (MoveKind::Adopt, MoveState::Done, cluster("blue"))
+    );
+
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", false)];
+    assert_eq!(outcome(&case), Outcome::NoHolder);
+    *case.runners() = vec![runner(1, "blue", true), runner(3, "green", true)];
+    assert_eq!(outcome(&case), Outcome::SeveralHolders);
+    case.request(None, "green");
+    assert_eq!(outcome(&case), Outcome::Decided, "a person says which one");
+    case.observation.runners = Seen::Unknown("502".into());
+    assert_eq!(outcome(&case), Outcome::Blind);
+}
+
+#[test]
+fn a_fleet_held_by_hand_elsewhere_has_drifted() {
+    let mut case = Case::blue_holds();
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", true)];
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::Drifted);
+    assert_eq!(pass.sentence, "rnd has drifted: blue shall hold it, green carries the tag rnd-runner.");
+}
+
+#[test]
+fn one_token_in_two_clusters_is_refused() {
+    let mut case = Case::blue_dies();
+    case.evidence().managers.insert("s_1".into(), [cluster("blue"), cluster("green")].into());
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::SharedRunner);
+    assert!(pass.sentence.contains("share the authentication token of runner 1"), "{}", pass.sentence);
+
+    let mut case = Case::blue_dies();
+    let tag = "home-green".parse().unwrap();
+    case.runners()[0].tags.insert(tag);
+    assert_eq!(outcome(&case), Outcome::SharedRunner, "one record in two pools");
+}
+
+#[test]
+fn gitlab_having_heard_from_the_dead_contradicts_their_death() {
+    let mut case = Case::blue_dies();
+    for runner in &mut case.runners()[..1] {
+        runner.managers[0].contacted_at = Some(at(NOW - 10));
+    }
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::Held(Gate::Confirmed));
+    assert!(pass.sentence.contains("GitLab has heard from 1 of its 2 runners"), "{}", pass.sentence);
+    // One of three is a share that the threshold allows.
+    let third = runner(5, "blue", true);
+    case.runners().push(third);
+    assert_eq!(outcome(&case), Outcome::Decided);
+}
+
+#[test]
+fn the_target_is_the_first_able_one_in_the_order_of_preference() {
+    let mut case = Case::blue_dies();
+    case.topology = topology(&["blue", "green", "red"]);
+    let red = runner(7, "red", false);
+    case.runners().push(red);
+    let three = |alive: [f64; 3]| [("blue", alive[0]), ("green", alive[1]), ("red", alive[2])];
+    case.says(Question::Alive, &three([0.0, 1.0, 1.0]));
+    case.says(Question::Able, &three([0.0, 0.5, 1.0]));
+    case.says(Question::AbleCount, &three([0.0, 1.0, 1.0]));
+    let decision = case.decide().decision.expect("a decision");
+    assert_eq!(decision.to, cluster("red"), "green polls too badly");
+
+    case.says(Question::Able, &three([0.0, 1.0, 1.0]));
+    assert_eq!(case.decide().decision.expect("a decision").to, cluster("green"));
+    case.signals[1].target = Some(cluster("red"));
+    assert_eq!(case.decide().decision.expect("a decision").to, cluster("red"), "the rule names the target");
+    case.signals[1].target = None;
+    case.signals.push(signal(Action::Failover, Some("green"), NOW - 60, SignalState::Firing));
+    assert_eq!(case.decide().decision.expect("a decision").to, cluster("red"), "green fails, too");
+    case.signals.push(signal(Action::Failover, Some("red"), NOW - 60, SignalState::Firing));
+    assert_eq!(outcome(&case), Outcome::Held(Gate::TargetAble));
+}
+
+#[test]
+fn a_paused_pool_can_take_no_jobs_unless_switchyard_unpauses_it() {
+    let mut case = Case::blue_dies();
+    for runner in &mut case.runners()[2..] {
+        runner.paused = true;
+    }
+    assert_eq!(outcome(&case), Outcome::Held(Gate::TargetAble));
+    case.fleet().park = Park::Pause;
+    assert_eq!(outcome(&case), Outcome::Decided);
+}
+
+#[test]
+fn servers_that_disagree_prove_nothing() {
+    let mut case = Case::blue_dies();
+    let alive = case.evidence().asked.get_mut(&Question::Alive).unwrap();
+    let mut other = alive.answers[0].clone();
+    other.server = "p1".into();
+    other.result.as_mut().unwrap().get_mut(&cluster("blue")).unwrap().value = 1.0;
+    alive.answers.push(other);
+    assert_eq!(outcome(&case), Outcome::Held(Gate::Confirmed));
+    // A server that died with its cluster says nothing and contradicts nothing.
+    let alive = case.evidence().asked.get_mut(&Question::Alive).unwrap();
+    alive.answers[1] = Answer { server: "p1".into(), result: Err("connection refused".into()) };
+    assert_eq!(outcome(&case), Outcome::Decided);
+}
+
+#[test]
+fn a_signal_about_a_cluster_that_does_not_hold_the_fleet_moves_nothing() {
+    let mut case = Case::blue_holds();
+    case.signals.push(signal(Action::Failover, Some("green"), NOW - 60, SignalState::Firing));
+    assert_eq!(outcome(&case), Outcome::Steady);
+}
+
+#[test]
+fn the_way_home_needs_the_signal_held_for_the_dwell_time_and_evidence_now() {
+    let mut case = Case::blue_holds();
+    case.fleet().failback = Failback::After(SignedDuration::from_mins(10));
+    case.decisions
+        .insert(rnd(), decision(2, MoveKind::Failover, Some("blue"), "green", -4000, MoveState::Done));
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", true)];
+    assert_eq!(outcome(&case), Outcome::Steady, "nothing asks for it");
+
+    case.signals.push(signal(Action::Failback, Some("blue"), NOW - 599, SignalState::Firing));
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::Held(Gate::SignalHeld));
+    assert_eq!(pass.recheck_at, Some(at(NOW + 1)), "time alone opens the gate");
+
+    case.signals[1].key.starts_at = at(NOW - 600);
+    let home = case.decide().decision.expect("a decision");
+    assert_eq!((home.kind, home.to), (MoveKind::Failback, cluster("blue")));
+
+    case.says(Question::Able, &[("blue", 0.85), ("green", 1.0)]);
+    assert_eq!(outcome(&case), Outcome::Held(Gate::Confirmed), "able, but not well");
+    case.says(Question::Able, &[("blue", 1.0), ("green", 1.0)]);
+    case.fleet().failback = Failback::Manual;
+    assert_eq!(outcome(&case), Outcome::Steady, "only a person sends it home");
+}
+
+#[test]
+fn the_budget_is_shared_by_all_fleets_and_used_up_in_one_pass() {
+    let mut case = Case::blue_dies();
+    case.topology.limits.budget.moves = 1;
+    let mut other = case.topology.fleets[&rnd()].clone();
+    other.name = "build".parse().unwrap();
+    other.routing_tag = "build-runner".parse().unwrap();
+    let name = other.name.clone();
+    case.topology.fleets.insert(name.clone(), other);
+    let mut failing = case.signals[1].clone();
+    failing.fleet = Some(name.clone());
+    case.signals.push(failing);
+    let mut adopted = case.decisions[&rnd()].clone();
+    adopted.fleet = name.clone();
+    case.decisions.insert(name.clone(), adopted);
+    let evidence = case.evidence().clone();
+    case.observation.evidence.fleets.insert(name, evidence);
+    assert_eq!(outcome(&case), Outcome::Held(Gate::Budget), "build comes first in the alphabet");
+}
