@@ -50,12 +50,16 @@ pub struct AlertStatus {
 }
 
 impl Alertmanager {
-    /// Starts it with the configuration `yaml` and waits until it is ready. Fails with
+    /// Starts it on a free port with the configuration `yaml` and waits until it is ready. Fails with
     /// [`Missing`](crate::parts::Missing) when it is not installed.
     pub async fn start(flavour: Flavour, yaml: &str) -> Result<Self> {
+        Self::start_at(ports::free_address()?, flavour, yaml).await
+    }
+
+    /// As [`start`](Self::start), where one wants it.
+    pub async fn start_at(address: SocketAddr, flavour: Flavour, yaml: &str) -> Result<Self> {
         let path = flavour.find("alertmanager", "prometheus-alertmanager")?;
         let dir = tempfile::Builder::new().prefix("switchyard-alertmanager-").tempdir()?;
-        let address = ports::free_address()?;
         fs::write(dir.path().join("alertmanager.yml"), yaml)?;
         let program = Program::new("alertmanager", path)
             .arg(format!("--config.file={}", dir.path().join("alertmanager.yml").display()))

@@ -2,10 +2,13 @@
 
 pub mod alertmanager;
 pub mod bind;
+pub mod exposition;
 pub mod http;
 pub mod parts;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod rules;
+pub mod switchyard;
 pub mod values;
 pub mod wait;

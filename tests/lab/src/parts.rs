@@ -1,8 +1,12 @@
 //! Where the real programs are, and what to do about a missing one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use tokio::{process::Command, sync::Mutex};
 
 /// A program that is not there, and the command that mends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +58,30 @@ pub fn root() -> &'static Path {
 /// The directory of build results.
 pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A program of this workspace. Run by cargo, it is built first: `cargo test` builds those of the tested package only.
+pub async fn workspace_program(package: &str, name: &str) -> Result<PathBuf> {
+    static BUILDING: Mutex<()> = Mutex::const_new(());
+    let own = std::env::current_exe().context("cannot find out who I am")?;
+    let mut dir = own.parent().context("I am nowhere")?;
+    if dir.ends_with("deps") || dir.ends_with("examples") {
+        dir = dir.parent().context("deps is nowhere")?;
+    }
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let _one_at_a_time = BUILDING.lock().await;
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile]);
+        let output = build.current_dir(root()).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+        ensure!(output.status.success(), "cannot build {name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let path = dir.join(name);
+    ensure!(path.is_file(), "{} is missing: run cargo build --package {package}", path.display());
+    Ok(path)
 }
 
 fn tools_dir() -> PathBuf {

@@ -26,6 +26,8 @@ use crate::{
 pub struct PrometheusConfig {
     /// Which program.
     pub flavour: Flavour,
+    /// Where it listens; a free port otherwise.
+    pub address: Option<SocketAddr>,
     /// The text of each rule file.
     pub rules: Vec<String>,
     /// Where its alerts go.
@@ -41,6 +43,7 @@ impl Default for PrometheusConfig {
     fn default() -> Self {
         Self {
             flavour: Flavour::Pinned,
+            address: None,
             rules: Vec::new(),
             alertmanagers: Vec::new(),
             targets: Vec::new(),
@@ -92,7 +95,7 @@ impl Prometheus {
     pub async fn start(config: PrometheusConfig) -> Result<Self> {
         let path = config.flavour.find("prometheus", "prometheus")?;
         let dir = tempfile::Builder::new().prefix("switchyard-prometheus-").tempdir()?;
-        let address = ports::free_address()?;
+        let address = config.address.map_or_else(ports::free_address, Ok)?;
         write(dir.path(), &config)?;
         let program = Program::new("prometheus", path)
             .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))

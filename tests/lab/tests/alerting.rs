@@ -69,6 +69,7 @@ async fn a_scrape_that_fails_rings(flavour: Flavour) {
         alertmanagers: vec![alertmanager.address()],
         targets: vec![Target::new("page", metrics, [("runner_cluster", "blue")])],
         resend_delay: Duration::from_secs(1),
+        ..PrometheusConfig::default()
     };
     let Some(mut prometheus) = or_skip(Prometheus::start(config).await) else { return };
 

@@ -1,0 +1,138 @@
+//! The product itself, as a process with a configuration file.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    exposition::Page,
+    http,
+    process::{Process, Program},
+    wait,
+};
+
+/// A running Switchyard.
+#[derive(Debug)]
+pub struct Switchyard {
+    binary: PathBuf,
+    address: SocketAddr,
+    config: PathBuf,
+    logs: PathBuf,
+    process: Process,
+}
+
+/// What a command of the CLI printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The exit code: 0 done, 1 failed, 2 wrong usage, 3 held back by a gate.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Switchyard {
+    /// Starts `binary serve` with the configuration and waits until it is ready. Its files are in `dir`.
+    pub async fn start(binary: &Path, address: SocketAddr, config: &Value, dir: &Path) -> Result<Self> {
+        let path = dir.join("switchyard.toml");
+        fs::write(&path, toml::to_string_pretty(config)?)?;
+        let process = serve(binary, address, &path).start(dir)?;
+        let (binary, logs) = (binary.to_owned(), dir.to_owned());
+        let mut switchyard = Self { binary, address, config: path, logs, process };
+        switchyard.ready().await?;
+        Ok(switchyard)
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&mut self) -> Result<()> {
+        let url = format!("{}/-/ready", self.url());
+        let probe = async || {
+            let answer = http::client().get(&url).send().await?;
+            let status = answer.status();
+            ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+            Ok(())
+        };
+        self.process.ready(wait::PATIENCE, probe).await
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The program.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The process: for its log, or to freeze it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it without notice.
+    pub async fn kill9(&mut self) -> Result<()> {
+        self.process.kill9().await
+    }
+
+    /// Asks it to end, and takes it ill when it does not end well.
+    pub async fn terminate(&mut self) -> Result<()> {
+        let status = self.process.terminate(Duration::from_secs(20)).await?;
+        ensure!(status.success(), "switchyard ended with {status}\n{}", self.process.tail());
+        Ok(())
+    }
+
+    /// Starts it again after [`kill9`](Self::kill9) or [`terminate`](Self::terminate), with its store.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process = serve(&self.binary, self.address, &self.config).start(&self.logs)?;
+        self.ready().await
+    }
+
+    /// What the API answers to a `GET`.
+    pub async fn api(&self, path: &str) -> Result<Value> {
+        let answer = http::client().get(format!("{}/api/v1/{path}", self.url())).send().await?;
+        let status = answer.status();
+        let body = answer.text().await?;
+        ensure!(status.is_success(), "GET {path}: {status}: {body}");
+        serde_json::from_str(&body).with_context(|| format!("GET {path}: {body}"))
+    }
+
+    /// Its metrics page.
+    pub async fn metrics(&self) -> Result<Page> {
+        let answer = http::client().get(format!("{}/metrics", self.url())).send().await?;
+        Ok(Page::parse(&answer.error_for_status()?.text().await?))
+    }
+
+    /// Runs a command of the CLI against it, with its configuration file.
+    pub async fn cli(&self, args: &[&str]) -> Result<Answer> {
+        let mut command = tokio::process::Command::new(&self.binary);
+        command.args(args).arg("--config.file").arg(&self.config).args(["--url", &self.url()]);
+        let output = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await?;
+        Ok(Answer {
+            code: output.status.code().context("the command was killed")?,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
+
+fn serve(binary: &Path, address: SocketAddr, config: &Path) -> Program {
+    Program::new("switchyard", binary)
+        .arg("serve")
+        .arg("--config.file")
+        .arg(config)
+        .args(["--web.listen-address", &address.to_string()])
+        .args(["--log.level", "debug"])
+}
