@@ -3,6 +3,7 @@
 pub mod alertmanager;
 pub mod bind;
 pub mod exposition;
+pub mod gitlab;
 pub mod http;
 pub mod parts;
 pub mod ports;

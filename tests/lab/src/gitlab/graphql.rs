@@ -1,0 +1,581 @@
+//! `POST /api/graphql`: a real GraphQL library executes it; GitLab's limits are checked before.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_graphql::{
+    Context, EmptySubscription, Error, ID, InputValueError, InputValueResult, Object, Scalar, ScalarType,
+    SimpleObject, Variables,
+};
+use axum::Router;
+use axum::extract::State as AxumState;
+use axum::http::StatusCode;
+use axum::routing::post;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::GraphqlMode;
+use super::access::Token;
+use super::complexity::{cost, selected};
+use super::graphql_types::{
+    AccessLevelArg, CiRunner, CiRunnerConnection, Mutation, SortArg, StatusArg, TypeArg,
+};
+use super::reply::{Answer, Failure, reply};
+use super::rest::{has_version, matches_status};
+use super::server::{Call, Shared, secret};
+use super::state::{Lag, Owner, Runner, State};
+
+pub(crate) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+
+const MAX_DEPTH: usize = 20;
+const MAX_CHARACTERS: usize = 10_000;
+const MAX_PAGE: usize = 100;
+
+pub(super) const UNAVAILABLE: &str = "The resource that you are attempting to access does not exist or you don't \
+                                      have permission to perform this action";
+
+pub(super) fn schema() -> Schema {
+    async_graphql::Schema::build(Query, Mutation, EmptySubscription).finish()
+}
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new().route("/api/graphql", post(execute))
+}
+
+/// Who asks, and with what budget: data of each operation.
+pub(super) struct Caller {
+    pub(super) token: Option<Token>,
+    pub(super) lag: Lag,
+    score: u64,
+    limit: u64,
+    pub(super) jobs_asked: AtomicU64,
+}
+
+pub(super) fn caller<'a>(ctx: &Context<'a>) -> Result<&'a Caller, Error> {
+    ctx.data::<Caller>()
+}
+
+pub(super) fn shared<'a>(ctx: &Context<'a>) -> Result<&'a Shared, Error> {
+    ctx.data::<Shared>()
+}
+
+/// The specification's partial error: the field is null and the error names its path. (The library leaves the
+/// field out when a resolver fails.)
+pub(super) fn or_null<T>(ctx: &Context<'_>, found: Result<T, Error>) -> Option<T> {
+    found.map_err(|error| ctx.add_error(ctx.set_error_path(error.into_server_error(ctx.item.pos)))).ok()
+}
+
+fn errors(texts: &[String]) -> Value {
+    json!({ "errors": texts.iter().map(|t| json!({ "message": t })).collect::<Vec<_>>() })
+}
+
+struct Prepared {
+    request: async_graphql::Request,
+    score: u64,
+    problem: Option<String>,
+}
+
+fn prepare(entry: &Value) -> Prepared {
+    let query = entry.get("query").and_then(Value::as_str).unwrap_or_default();
+    let name = entry.get("operationName").and_then(Value::as_str);
+    let variables = entry
+        .get("variables")
+        .filter(|v| v.is_object())
+        .cloned()
+        .map(Variables::from_json)
+        .unwrap_or_default();
+    let mut request = async_graphql::Request::new(query).variables(variables.clone());
+    if let Some(name) = name {
+        request = request.operation_name(name);
+    }
+    let refuse = |request, text: String| Prepared { request, score: 0, problem: Some(text) };
+    if query.is_empty() {
+        return refuse(request, "No query string was present".to_owned());
+    }
+    if query.chars().count() > MAX_CHARACTERS {
+        return refuse(request, "Query too large".to_owned());
+    }
+    // A syntax error is the library's to report.
+    let Ok(document) = async_graphql::parser::parse_query(query) else {
+        return Prepared { request, score: 0, problem: None };
+    };
+    let Some(operation) = selected(&document, name) else {
+        return refuse(request, "An operation name is required".to_owned());
+    };
+    let cost = cost(&document, operation, &variables);
+    if cost.depth > MAX_DEPTH {
+        let text = format!("Query has depth of {}, which exceeds max depth of {MAX_DEPTH}", cost.depth);
+        return refuse(request, text);
+    }
+    Prepared { request, score: cost.score, problem: None }
+}
+
+async fn execute(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
+    let (token, anonymous) = {
+        let state = shared.lock();
+        if let GraphqlMode::Off(status) = state.graphql {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::NOT_FOUND);
+            return Err(Failure::message(status, status.canonical_reason().unwrap_or_default()));
+        }
+        match secret(&call.headers, call.query()) {
+            None => (None, true),
+            Some(secret) => {
+                let known = state.authenticate(Some(&secret)).cloned();
+                (known.ok().filter(|t| t.has("api") || t.has("read_api")), false)
+            }
+        }
+    };
+    if token.is_none() && !anonymous {
+        return Ok(reply(StatusCode::UNAUTHORIZED, &errors(&["Invalid token".to_owned()])));
+    }
+    let limit = match &token {
+        None => 200,
+        Some(token) if token.spec.admin => 300,
+        Some(_) => 250,
+    };
+    let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let (entries, batch) = match body {
+        Value::Array(entries) => (entries, true),
+        single => (vec![single], false),
+    };
+    let prepared: Vec<Prepared> = entries.iter().map(prepare).collect();
+    // Queries that come as an array share one budget.
+    let score: u64 = prepared.iter().map(|p| p.score).sum();
+    let over = (score > limit)
+        .then(|| format!("Query has complexity of {score}, which exceeds max complexity of {limit}"));
+    let mut answers = Vec::new();
+    for entry in prepared {
+        if let Some(text) = entry.problem.or_else(|| over.clone()) {
+            answers.push(errors(&[text]));
+            continue;
+        }
+        let data = Caller {
+            token: token.clone(),
+            lag: call.lag,
+            score: entry.score,
+            limit,
+            jobs_asked: AtomicU64::new(0),
+        };
+        let response = shared.schema.execute(entry.request.data(shared.clone()).data(data)).await;
+        answers.push(serde_json::to_value(&response).unwrap_or_default());
+    }
+    let body = if batch { Value::Array(answers) } else { answers.pop().unwrap_or_default() };
+    Ok(reply(StatusCode::OK, &body))
+}
+
+// === scalars ===
+
+/// ISO 8601, whole seconds.
+pub(super) struct Time(pub(super) Timestamp);
+
+#[Scalar(name = "Time")]
+impl ScalarType for Time {
+    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
+        match &value {
+            async_graphql::Value::String(text) => text.parse().map(Self).map_err(InputValueError::custom),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(format!("{:.0}", self.0))
+    }
+}
+
+/// `gid://gitlab/Ci::Runner/7`
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CiRunnerID(pub(super) u64);
+
+const RUNNER_GID: &str = "gid://gitlab/Ci::Runner/";
+
+#[Scalar(name = "CiRunnerID")]
+impl ScalarType for CiRunnerID {
+    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
+        let text = match &value {
+            async_graphql::Value::String(text) => text,
+            _ => return Err(InputValueError::expected_type(value)),
+        };
+        let id = text.strip_prefix(RUNNER_GID).and_then(|n| n.parse().ok());
+        id.map(Self).ok_or_else(|| InputValueError::custom(format!("\"{text}\" is not a valid Global ID")))
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(format!("{RUNNER_GID}{}", self.0))
+    }
+}
+
+// === queries ===
+
+/// What a connection's filters say.
+#[derive(Default)]
+struct Filter {
+    status: Option<StatusArg>,
+    paused: Option<bool>,
+    kind: Option<TypeArg>,
+    tags: Vec<String>,
+    search: Option<String>,
+    version: Option<String>,
+    sort: Option<SortArg>,
+    first: Option<i32>,
+    after: Option<String>,
+}
+
+impl Filter {
+    fn page(&self, state: &State, lag: Lag, scope: impl Fn(&Runner) -> bool) -> CiRunnerConnection {
+        let now = state.now();
+        let mut rows: Vec<Arc<Runner>> = state
+            .replica(lag)
+            .into_values()
+            .filter(|r| scope(r))
+            .filter(|r| self.kind.is_none_or(|k| k.as_str() == r.owner.runner_type()))
+            .filter(|r| self.paused.is_none_or(|p| p == r.paused))
+            .filter(|r| self.status.is_none_or(|s| matches_status(r, s.as_str(), r.db_status(now))))
+            .filter(|r| self.tags.iter().all(|t| r.tags.contains(t)))
+            .filter(|r| self.version.as_deref().is_none_or(|v| has_version(r, v)))
+            .filter(|r| self.search.as_deref().is_none_or(|s| r.token == s || r.description.contains(s)))
+            .collect();
+        match self.sort.unwrap_or(SortArg::CreatedDesc) {
+            SortArg::CreatedAsc => {}
+            SortArg::CreatedDesc => rows.reverse(),
+            SortArg::ContactedAsc => rows.sort_by_key(|r| r.contact.db_contacted_at),
+            SortArg::ContactedDesc => rows.sort_by_key(|r| std::cmp::Reverse(r.contact.db_contacted_at)),
+        }
+        let count = rows.len();
+        let start = self.after.as_deref().map_or(0, |cursor| after(&rows, cursor));
+        let first = self.first.and_then(|f| usize::try_from(f).ok()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let more = start + first < count;
+        let rows = rows.into_iter().skip(start).take(first).collect();
+        CiRunnerConnection::new(rows, count, start > 0, more)
+    }
+}
+
+/// Opaque to clients.
+pub(super) fn cursor(runner: &Runner) -> String {
+    format!("eyJpZCI6{:x}", runner.id)
+}
+
+fn after(rows: &[Arc<Runner>], cursor_text: &str) -> usize {
+    let position = rows.iter().position(|r| cursor(r) == cursor_text);
+    position.map(|p| p + 1).unwrap_or_else(|| {
+        // The row of the cursor is gone: go on behind where it was.
+        let id =
+            cursor_text.strip_prefix("eyJpZCI6").and_then(|x| u64::from_str_radix(x, 16).ok()).unwrap_or(0);
+        let descending = rows.first().zip(rows.last()).is_some_and(|(a, b)| a.id > b.id);
+        rows.iter().take_while(|r| if descending { r.id > id } else { r.id < id }).count()
+    })
+}
+
+fn unavailable() -> Error {
+    Error::new(UNAVAILABLE)
+}
+
+pub(super) struct Query;
+
+#[derive(SimpleObject)]
+struct QueryComplexity {
+    score: u64,
+    limit: u64,
+}
+
+#[Object]
+impl Query {
+    async fn query_complexity(&self, ctx: &Context<'_>) -> Result<QueryComplexity, Error> {
+        let caller = caller(ctx)?;
+        Ok(QueryComplexity { score: caller.score, limit: caller.limit })
+    }
+
+    async fn runner(&self, ctx: &Context<'_>, id: CiRunnerID) -> Option<CiRunner> {
+        or_null(
+            ctx,
+            (|| -> Result<CiRunner, Error> {
+                let caller = caller(ctx)?;
+                let state = shared(ctx)?.lock();
+                let token = caller.token.as_ref().ok_or_else(unavailable)?;
+                let rows = if caller.lag == Lag::default() { None } else { Some(state.replica(caller.lag)) };
+                let row = rows.as_ref().unwrap_or(&state.runners).get(&id.0);
+                let row =
+                    row.filter(|r| token.may_read_runner(&state, r)).cloned().ok_or_else(unavailable)?;
+                Ok(CiRunner(row))
+            })(),
+        )
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
+    async fn runners(
+        &self,
+        ctx: &Context<'_>,
+        status: Option<StatusArg>,
+        paused: Option<bool>,
+        #[graphql(name = "type")] kind: Option<TypeArg>,
+        tag_list: Option<Vec<String>>,
+        search: Option<String>,
+        version_prefix: Option<String>,
+        sort: Option<SortArg>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<CiRunnerConnection> {
+        or_null(
+            ctx,
+            (|| -> Result<CiRunnerConnection, Error> {
+                let caller = caller(ctx)?;
+                let state = shared(ctx)?.lock();
+                caller.token.as_ref().filter(|t| t.sees_all()).ok_or_else(unavailable)?;
+                let tags = tag_list.unwrap_or_default();
+                let filter = Filter {
+                    status,
+                    paused,
+                    kind,
+                    tags,
+                    search,
+                    version: version_prefix,
+                    sort,
+                    first,
+                    after,
+                };
+                Ok(filter.page(&state, caller.lag, |_| true))
+            })(),
+        )
+    }
+
+    async fn group(&self, ctx: &Context<'_>, full_path: ID) -> Result<Option<Group>, Error> {
+        let caller = caller(ctx)?;
+        let state = shared(ctx)?.lock();
+        let Some(token) = &caller.token else { return Ok(None) };
+        let id = super::rest::visible_group(&state, token, &full_path).ok();
+        Ok(id.map(|id| Group { id, full_path: full_path.to_string() }))
+    }
+
+    async fn project(&self, ctx: &Context<'_>, full_path: ID) -> Result<Option<Project>, Error> {
+        let caller = caller(ctx)?;
+        let state = shared(ctx)?.lock();
+        let Some(token) = &caller.token else { return Ok(None) };
+        let id = super::rest::visible_project(&state, token, &full_path).ok();
+        Ok(id.map(|id| Project { id, full_path: full_path.to_string() }))
+    }
+
+    async fn current_user(&self, ctx: &Context<'_>) -> Result<Option<CurrentUser>, Error> {
+        Ok(caller(ctx)?.token.clone().map(CurrentUser))
+    }
+
+    async fn metadata(&self, ctx: &Context<'_>) -> Result<Metadata, Error> {
+        Ok(Metadata { version: shared(ctx)?.lock().config.version.clone() })
+    }
+}
+
+#[derive(SimpleObject)]
+struct Metadata {
+    version: String,
+}
+
+struct Group {
+    id: u64,
+    full_path: String,
+}
+
+/// Which runners of a group.
+#[derive(async_graphql::Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(name = "CiRunnerMembershipFilter")]
+enum Membership {
+    Direct,
+    Descendants,
+    AllAvailable,
+}
+
+#[Object]
+impl Group {
+    async fn id(&self) -> ID {
+        ID(format!("gid://gitlab/Group/{}", self.id))
+    }
+
+    async fn full_path(&self) -> &str {
+        &self.full_path
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
+    async fn runners(
+        &self,
+        ctx: &Context<'_>,
+        membership: Option<Membership>,
+        status: Option<StatusArg>,
+        paused: Option<bool>,
+        #[graphql(name = "type")] kind: Option<TypeArg>,
+        tag_list: Option<Vec<String>>,
+        search: Option<String>,
+        version_prefix: Option<String>,
+        sort: Option<SortArg>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<CiRunnerConnection> {
+        or_null(
+            ctx,
+            (|| -> Result<CiRunnerConnection, Error> {
+                let caller = caller(ctx)?;
+                let state = shared(ctx)?.lock();
+                let token = caller.token.as_ref().ok_or_else(unavailable)?;
+                if !token.may_list_group(&state, self.id) {
+                    return Err(unavailable());
+                }
+                let below = |group: u64| state.with_ancestors(group).contains(&self.id);
+                let up = state.with_ancestors(self.id);
+                let scope =
+                    |runner: &Runner| match (membership.unwrap_or(Membership::Descendants), &runner.owner) {
+                        (Membership::AllAvailable, Owner::Instance) => true,
+                        (Membership::Direct, Owner::Group(id)) => *id == self.id,
+                        (Membership::Descendants, Owner::Group(id)) => below(*id),
+                        (Membership::AllAvailable, Owner::Group(id)) => up.contains(id) || below(*id),
+                        (Membership::Descendants | Membership::AllAvailable, Owner::Projects(ids)) => {
+                            ids.iter().filter_map(|id| state.projects.get(id)?.group).any(below)
+                        }
+                        (_, Owner::Instance) | (Membership::Direct, Owner::Projects(_)) => false,
+                    };
+                let tags = tag_list.unwrap_or_default();
+                let filter = Filter {
+                    status,
+                    paused,
+                    kind,
+                    tags,
+                    search,
+                    version: version_prefix,
+                    sort,
+                    first,
+                    after,
+                };
+                Ok(filter.page(&state, caller.lag, scope))
+            })(),
+        )
+    }
+}
+
+struct Project {
+    id: u64,
+    full_path: String,
+}
+
+#[Object]
+impl Project {
+    async fn id(&self) -> ID {
+        ID(format!("gid://gitlab/Project/{}", self.id))
+    }
+
+    async fn full_path(&self) -> &str {
+        &self.full_path
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
+    async fn runners(
+        &self,
+        ctx: &Context<'_>,
+        status: Option<StatusArg>,
+        paused: Option<bool>,
+        #[graphql(name = "type")] kind: Option<TypeArg>,
+        tag_list: Option<Vec<String>>,
+        search: Option<String>,
+        version_prefix: Option<String>,
+        sort: Option<SortArg>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<CiRunnerConnection> {
+        or_null(
+            ctx,
+            (|| -> Result<CiRunnerConnection, Error> {
+                let caller = caller(ctx)?;
+                let state = shared(ctx)?.lock();
+                let token = caller.token.as_ref().ok_or_else(unavailable)?;
+                if !token.may_list_project(&state, self.id) {
+                    return Err(unavailable());
+                }
+                let group = state.projects.get(&self.id).and_then(|p| p.group);
+                let up = group.map(|g| state.with_ancestors(g)).unwrap_or_default();
+                let scope = |runner: &Runner| match &runner.owner {
+                    Owner::Instance => true,
+                    Owner::Group(id) => up.contains(id),
+                    Owner::Projects(ids) => ids.contains(&self.id),
+                };
+                let tags = tag_list.unwrap_or_default();
+                let filter = Filter {
+                    status,
+                    paused,
+                    kind,
+                    tags,
+                    search,
+                    version: version_prefix,
+                    sort,
+                    first,
+                    after,
+                };
+                Ok(filter.page(&state, caller.lag, scope))
+            })(),
+        )
+    }
+}
+
+struct CurrentUser(Token);
+
+#[Object]
+impl CurrentUser {
+    async fn id(&self) -> ID {
+        ID(format!("gid://gitlab/User/{}", self.0.id))
+    }
+
+    async fn username(&self) -> &str {
+        &self.0.spec.name
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
+    async fn runners(
+        &self,
+        ctx: &Context<'_>,
+        status: Option<StatusArg>,
+        paused: Option<bool>,
+        #[graphql(name = "type")] kind: Option<TypeArg>,
+        tag_list: Option<Vec<String>>,
+        search: Option<String>,
+        version_prefix: Option<String>,
+        sort: Option<SortArg>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Option<CiRunnerConnection> {
+        or_null(
+            ctx,
+            (|| -> Result<CiRunnerConnection, Error> {
+                let caller = caller(ctx)?;
+                let state = shared(ctx)?.lock();
+                let tags = tag_list.unwrap_or_default();
+                let filter = Filter {
+                    status,
+                    paused,
+                    kind,
+                    tags,
+                    search,
+                    version: version_prefix,
+                    sort,
+                    first,
+                    after,
+                };
+                Ok(filter.page(&state, caller.lag, |runner| self.0.owns_runner(&state, runner)))
+            })(),
+        )
+    }
+}
+
+impl Caller {
+    /// Each job list of a runner beyond the first of a request is refused.
+    pub(super) fn ask_jobs(&self) -> Result<(), Error> {
+        if self.jobs_asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            Ok(())
+        } else {
+            Err(Error::new("\"jobs\" field can be requested only for 1 CiRunner(s) at a time."))
+        }
+    }
+
+    /// Mutations need the broad scope.
+    pub(super) fn writer(&self) -> Result<&Token, Error> {
+        self.token.as_ref().filter(|t| t.has("api")).ok_or_else(unavailable)
+    }
+}
+
+impl AccessLevelArg {
+    pub(super) fn is_protected(self) -> bool {
+        self == Self::RefProtected
+    }
+}

@@ -1,0 +1,257 @@
+//! Pipelines and jobs as people and programs see them.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::{Path, State as AxumState};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::access::{Role, Token};
+use super::jobs::{Job, JobStatus, Pipeline};
+use super::reply::{Answer, Failure, Params, ok, page, reply};
+use super::rest::{find, plain, visible_project};
+use super::server::{Call, Shared};
+use super::state::State;
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new()
+        .route("/api/v4/projects/{id}/pipeline", post(create))
+        .route("/api/v4/projects/{id}/trigger/pipeline", post(trigger))
+        .route("/api/v4/projects/{id}/pipelines", get(list))
+        .route("/api/v4/projects/{id}/pipelines/{pipeline}", get(detail))
+        .route("/api/v4/projects/{id}/pipelines/{pipeline}/jobs", get(pipeline_jobs))
+        .route("/api/v4/projects/{id}/pipelines/{pipeline}/cancel", post(cancel_pipeline))
+        .route("/api/v4/projects/{id}/jobs/{job}", get(job))
+        .route("/api/v4/projects/{id}/jobs/{job}/trace", get(trace))
+        .route("/api/v4/projects/{id}/jobs/{job}/artifacts", get(artifacts))
+        .route("/api/v4/projects/{id}/jobs/{job}/cancel", post(cancel))
+        .route("/api/v4/projects/{id}/jobs/{job}/retry", post(retry))
+        .route("/api/v4/runners/{id}/jobs", get(runner_jobs))
+}
+
+fn project_for(state: &State, token: &Token, id: &str, scopes: &[&str], role: Role) -> Result<u64, Failure> {
+    token.need(scopes)?;
+    let project = visible_project(state, token, id)?;
+    if token.sees_all() && role <= Role::Reporter
+        || token.spec.admin
+        || token.role_in_project(state, project) >= Some(role)
+    {
+        Ok(project)
+    } else {
+        Err(Failure::forbidden(""))
+    }
+}
+
+const READ: [&str; 2] = ["api", "read_api"];
+
+fn strings(value: Option<&Value>) -> BTreeMap<String, String> {
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    match value {
+        Some(Value::Object(map)) => map.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
+        Some(Value::Array(items)) => {
+            items.iter().filter_map(|i| Some((text(i.get("key")?), text(i.get("value")?)))).collect()
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+fn start(state: &mut State, project: u64, params: &Params, source: &str) -> Answer {
+    let git_ref = params.text("ref").ok_or_else(|| Failure::grape("ref is missing"))?;
+    let row = state.projects.get(&project).ok_or_else(|| Failure::not_found("Project"))?;
+    if git_ref != "main" && !row.protected_refs.contains(&git_ref) && !git_ref.starts_with("feature/") {
+        let body = json!({ "message": { "base": ["Reference not found"] } });
+        return Err(Failure { status: StatusCode::BAD_REQUEST, body });
+    }
+    let templates = row.ci.clone();
+    let (variables, inputs) = (strings(params.value("variables")), strings(params.value("inputs")));
+    let id = state.create_pipeline(project, &git_ref, source, &templates, &variables, &inputs);
+    let pipeline = state.pipelines.get(&id).ok_or_else(|| Failure::not_found("Pipeline"))?;
+    Ok(reply(StatusCode::CREATED, &state.pipeline_json(pipeline)))
+}
+
+async fn create(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+    let mut state = shared.lock();
+    let token = call.token(&state)?.clone();
+    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    start(&mut state, project, &call.params()?, "api")
+}
+
+async fn trigger(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+    let mut state = shared.lock();
+    let params = call.params()?;
+    let secret = params.text("token").unwrap_or_default();
+    let project = state
+        .project_by_ref(&id)
+        .filter(|p| p.trigger_token == secret)
+        .map(|p| p.id)
+        .ok_or_else(|| Failure::message(StatusCode::NOT_FOUND, "404 Not Found"))?;
+    start(&mut state, project, &params, "trigger")
+}
+
+fn pipeline_of<'a>(state: &'a State, project: u64, id: &str) -> Result<&'a Pipeline, Failure> {
+    id.parse()
+        .ok()
+        .and_then(|id: u64| state.pipelines.get(&id))
+        .filter(|p| p.project == project)
+        .ok_or_else(|| Failure::message(StatusCode::NOT_FOUND, "404 Not found"))
+}
+
+fn job_of<'a>(state: &'a State, project: u64, id: &str) -> Result<&'a Job, Failure> {
+    id.parse()
+        .ok()
+        .and_then(|id: u64| state.jobs.get(&id))
+        .filter(|j| j.project == project)
+        .ok_or_else(|| Failure::not_found("Job"))
+}
+
+async fn list(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let params = call.params()?;
+    let status = params.text("status");
+    let rows: Vec<&Pipeline> = state
+        .pipelines
+        .values()
+        .rev()
+        .filter(|p| p.project == project)
+        .filter(|p| status.as_deref().is_none_or(|s| state.pipeline_status(p) == s))
+        .collect();
+    page(&rows, &params, &call.url(), call.query(), |p| state.pipeline_json(p))
+}
+
+async fn detail(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, pipeline)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    ok(&state.pipeline_json(pipeline_of(&state, project, &pipeline)?))
+}
+
+async fn pipeline_jobs(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, pipeline)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let jobs = &pipeline_of(&state, project, &pipeline)?.jobs;
+    let rows: Vec<&Job> = jobs.iter().rev().filter_map(|id| state.jobs.get(id)).collect();
+    page(&rows, &call.params()?, &call.url(), call.query(), |job| state.job_json(job))
+}
+
+async fn job(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, job)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    ok(&state.job_json(job_of(&state, project, &job)?))
+}
+
+async fn trace(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, job)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let job = job_of(&state, project, &job)?;
+    Ok(plain(StatusCode::OK, job.trace.clone().into(), "text/plain"))
+}
+
+async fn artifacts(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, job)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let job = job_of(&state, project, &job)?;
+    let (_, data) =
+        job.archive.as_ref().ok_or_else(|| Failure::message(StatusCode::NOT_FOUND, "404 Not Found"))?;
+    Ok(plain(StatusCode::OK, data.clone().into(), "application/octet-stream"))
+}
+
+async fn cancel_pipeline(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, pipeline)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let mut state = shared.lock();
+    let token = call.token(&state)?.clone();
+    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let (pipeline, jobs) = {
+        let row = pipeline_of(&state, project, &pipeline)?;
+        (row.id, row.jobs.clone())
+    };
+    for job in jobs {
+        state.set_status(job, JobStatus::Canceled, None);
+    }
+    ok(&state.pipelines.get(&pipeline).map_or(Value::Null, |p| state.pipeline_json(p)))
+}
+
+async fn cancel(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, job)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let mut state = shared.lock();
+    let token = call.token(&state)?.clone();
+    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let job = job_of(&state, project, &job)?.id;
+    state.set_status(job, JobStatus::Canceled, None);
+    let body = state.jobs.get(&job).map_or(Value::Null, |j| state.job_json(j));
+    Ok(reply(StatusCode::CREATED, &body))
+}
+
+async fn retry(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, job)): Path<(String, String)>,
+    call: Call,
+) -> Answer {
+    let mut state = shared.lock();
+    let token = call.token(&state)?.clone();
+    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let job = job_of(&state, project, &job)?.id;
+    let new = state.retry_job(job).ok_or_else(|| Failure::forbidden("Job is not retryable"))?;
+    let body = state.jobs.get(&new).map_or(Value::Null, |j| state.job_json(j));
+    Ok(reply(StatusCode::CREATED, &body))
+}
+
+/// Only jobs of projects where the caller is at least Reporter.
+async fn runner_jobs(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+    let state = shared.lock();
+    let token = call.token(&state)?;
+    token.need(&["api", "read_api", "manage_runner"])?;
+    let runner = find(&state, &id)?;
+    if !token.may_read_runner(&state, runner) {
+        return Err(Failure::no_access());
+    }
+    let params = call.params()?;
+    let status = params.one_of("status", &["running", "success", "failed", "canceled"])?;
+    let system_id = params.text("system_id");
+    let sort = params.one_of("sort", &["asc", "desc"])?;
+    let mut rows: Vec<&Job> = state
+        .jobs
+        .values()
+        .filter(|j| j.runner == Some(runner.id))
+        .filter(|j| status.as_deref().is_none_or(|s| j.status.as_str() == s))
+        .filter(|j| system_id.is_none() || j.system_id == system_id)
+        .filter(|j| token.sees_all() || token.role_in_project(&state, j.project) >= Some(Role::Reporter))
+        .collect();
+    if sort.as_deref() != Some("asc") {
+        rows.reverse();
+    }
+    page(&rows, &params, &call.url(), call.query(), |job| state.job_json(job))
+}
