@@ -8,4 +8,5 @@ pub mod model;
 pub mod decide;
 pub mod plan;
 
+pub mod dns;
 pub mod gitlab;

@@ -195,9 +195,20 @@ impl Bind {
         self.primary.ready(&self.dig, self.zone.trim_end_matches('.')).await
     }
 
-    /// Freezes the primary: it takes connections and answers nothing.
-    pub fn pause(&self) -> Result<()> {
-        self.primary.process.pause()
+    /// Freezes the primary: it takes connections and answers nothing. Returns when it stands still: a signal
+    /// does not stop all threads at once.
+    pub async fn pause(&self) -> Result<()> {
+        self.primary.process.pause()?;
+        let tasks = format!("/proc/{}/task", self.primary.process.id());
+        wait::until(wait::PATIENCE, "named stands still", async || {
+            for task in fs::read_dir(&tasks)? {
+                let stat = fs::read_to_string(task?.path().join("stat"))?;
+                let state = stat.rsplit(')').next().unwrap_or_default().trim();
+                ensure!(state.starts_with('T'), "a thread is in state {state:.1}");
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Lets a frozen primary go on.
