@@ -10,6 +10,7 @@ pub mod ports;
 pub mod process;
 pub mod prometheus;
 pub mod rules;
+pub mod runner;
 pub mod switchyard;
 pub mod values;
 pub mod wait;

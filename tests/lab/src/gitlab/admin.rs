@@ -244,6 +244,12 @@ impl Admin {
         state.runners.values().filter(|r| r.tags.iter().any(|t| t == tag)).map(|r| r.id).collect()
     }
 
+    /// How many polls of this runner Workhorse holds now.
+    #[must_use]
+    pub fn held_polls(&self, id: u64) -> usize {
+        self.shared.lock().held_polls(id)
+    }
+
     /// Every write to a runner row since the start, oldest first.
     #[must_use]
     pub fn audit(&self) -> Vec<Audit> {

@@ -583,6 +583,11 @@ impl State {
         value
     }
 
+    /// Polls that Workhorse holds for this runner now.
+    pub(crate) fn held_polls(&self, id: u64) -> usize {
+        self.queues.get(&id).map_or(0, |q| q.changed.receiver_count())
+    }
+
     pub(crate) fn watch_queue(&mut self, id: u64) -> watch::Receiver<u64> {
         self.queue(id).changed.subscribe()
     }

@@ -65,6 +65,10 @@ impl Client {
         self.send("PUT", path, "application/json", &body.to_string()).await
     }
 
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, "application/json", &body.to_string()).await
+    }
+
     pub(crate) async fn lab(&self, path: &str) -> Answer {
         let url = format!("{}/-/lab{path}", self.url);
         self.try_send("GET", url, "application/json", "").await.expect("an answer")

@@ -1,0 +1,274 @@
+//! Runner processes: the real job protocol, the real metrics, killable.
+//!
+//! The job itself (request, log, artifacts, cancel) is carried by the library `gitlab-runner`; around it stand the
+//! poll loop, the metrics page, the sleep after three 403s and the signals of a gitlab-runner 19. With
+//! `SWITCHYARD_LAB_RUNNER=/path/to/gitlab-runner` the same fixture starts that program instead.
+//!
+//! ```no_run
+//! # async fn example(gitlab: switchyard_lab::gitlab::Simulator, dir: &std::path::Path) -> anyhow::Result<()> {
+//! use switchyard_lab::{gitlab::{JobTemplate, RunnerSpec}, runner::{Process, Setup}, wait::PATIENCE};
+//! let record = gitlab.admin().create_runner(RunnerSpec::new("blue", &["runner-a", "rnd-runner"]));
+//! let mut blue = Process::start(Setup::new("blue", &gitlab.url(), &record.token), dir).await?;
+//! let job = gitlab.admin().create_job(JobTemplate::new(&["rnd-runner"], "echo here"));
+//! println!("{}", gitlab.admin().job_over(job, PATIENCE).await.log());
+//! blue.kill9().await?;
+//! # Ok(()) }
+//! ```
+
+pub mod agent;
+mod executor;
+mod metrics;
+mod proxy;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::exposition::Page;
+use crate::process::Program;
+use crate::{http, ports, process, wait};
+
+/// The version that the laboratory's runner reports.
+pub const VERSION: &str = "19.4.0";
+/// The revision that the laboratory's runner reports.
+pub const REVISION: &str = "1ab00000";
+
+/// Environment variable with the path of a real gitlab-runner.
+pub const REAL: &str = "SWITCHYARD_LAB_RUNNER";
+
+const GRACE: Duration = Duration::from_secs(40);
+
+/// How to start a runner process.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Name of the process, of its log file, and label `runner_name`.
+    pub name: String,
+    /// GitLab's address.
+    pub url: String,
+    /// Runner authentication token.
+    pub token: String,
+    /// Its manager row in GitLab: `s_` or `r_` and twelve letters or digits.
+    pub system_id: String,
+    /// Where its metrics are; a free port otherwise.
+    pub metrics: Option<SocketAddr>,
+    /// Seconds between polls. A real gitlab-runner knows whole seconds only.
+    pub check_interval: f64,
+    /// Jobs at the same time.
+    pub concurrent: usize,
+    /// Sleep after three 403s.
+    pub unhealthy_interval: Duration,
+}
+
+impl Setup {
+    /// One job at a time, a poll each second, GitLab's own hour of sleep. The `system_id` follows from the name.
+    #[must_use]
+    pub fn new(name: &str, url: &str, token: &str) -> Self {
+        let letters = name.chars().filter(char::is_ascii_alphanumeric).chain(std::iter::repeat('0')).take(12);
+        Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            token: token.to_owned(),
+            system_id: format!("s_{}", letters.collect::<String>()),
+            metrics: None,
+            check_interval: 1.0,
+            concurrent: 1,
+            unhealthy_interval: Duration::from_secs(3600),
+        }
+    }
+
+    /// Seconds between polls.
+    #[must_use]
+    pub fn check_interval(mut self, seconds: f64) -> Self {
+        self.check_interval = seconds;
+        self
+    }
+
+    /// Jobs at the same time.
+    #[must_use]
+    pub fn concurrent(mut self, jobs: usize) -> Self {
+        self.concurrent = jobs;
+        self
+    }
+
+    /// Sleep after three 403s.
+    #[must_use]
+    pub fn unhealthy_interval(mut self, interval: Duration) -> Self {
+        self.unhealthy_interval = interval;
+        self
+    }
+
+    fn program(&self, metrics: SocketAddr, dir: &Path) -> Result<Program> {
+        if let Some(real) = std::env::var_os(REAL) {
+            return self.real(PathBuf::from(real), metrics, dir);
+        }
+        Ok(Program::new(&self.name, binary()?)
+            .args(["--url", &self.url, "--system-id", &self.system_id, "--name", &self.name])
+            .args(["--metrics-listen", &metrics.to_string()])
+            .args(["--check-interval", &self.check_interval.to_string()])
+            .args(["--concurrent", &self.concurrent.to_string()])
+            .args(["--unhealthy-interval", &self.unhealthy_interval.as_secs_f64().to_string()])
+            .env("RUNNER_TOKEN", &self.token)
+            // The library asks the environment for a proxy, even for its own loopback door.
+            .env("NO_PROXY", "*"))
+    }
+
+    fn real(&self, path: PathBuf, metrics: SocketAddr, dir: &Path) -> Result<Program> {
+        let home = dir.join(&self.name);
+        std::fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+        let mut config = String::new();
+        writeln!(config, "listen_address = {:?}", metrics.to_string())?;
+        writeln!(config, "check_interval = {}", self.check_interval.ceil().max(1.0))?;
+        writeln!(config, "concurrent = {}\n\n[[runners]]", self.concurrent)?;
+        writeln!(config, "name = {:?}\nurl = {:?}\ntoken = {:?}", self.name, self.url, self.token)?;
+        writeln!(config, "executor = \"shell\"\nbuilds_dir = {:?}\ncache_dir = {:?}", home, home)?;
+        writeln!(config, "unhealthy_interval = \"{}s\"", self.unhealthy_interval.as_secs().max(1))?;
+        std::fs::write(home.join("config.toml"), config)?;
+        // Where a gitlab-runner keeps its own name.
+        std::fs::write(home.join(".runner_system_id"), &self.system_id)?;
+        Ok(Program::new(&self.name, path)
+            .args(["run", "--config"])
+            .arg(home.join("config.toml"))
+            .arg("--working-directory")
+            .arg(&home))
+    }
+}
+
+/// The laboratory's runner, beside the running program or one directory up: cargo builds it there for tests.
+///
+/// # Errors
+/// When it is not there.
+pub fn binary() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("no path of this program")?;
+    let mut places = own.ancestors().skip(1).take(2).map(|dir| dir.join("runner"));
+    places
+        .find(|path| path.is_file())
+        .context("no runner beside this program: cargo build -p switchyard-lab --bins")
+}
+
+/// A runner process in a group of its own. Dropping it kills it and its jobs.
+#[derive(Debug)]
+pub struct Process {
+    setup: Setup,
+    metrics: SocketAddr,
+    dir: PathBuf,
+    process: process::Process,
+}
+
+impl Process {
+    /// Starts it and waits until its metrics answer. Its log is `NAME.log` in `dir`.
+    ///
+    /// # Errors
+    /// When it cannot start; with the end of its log.
+    pub async fn start(setup: Setup, dir: &Path) -> Result<Self> {
+        let metrics = match setup.metrics {
+            Some(address) => address,
+            None => ports::address(ports::free()?),
+        };
+        let process = setup.program(metrics, dir)?.start(dir)?;
+        let mut this = Self { setup, metrics, dir: dir.to_owned(), process };
+        this.ready().await?;
+        Ok(this)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let url = format!("http://{}/metrics", self.metrics);
+        let probe = async || {
+            let answer = http::client().get(&url).send().await?;
+            ensure!(answer.status().is_success(), "{}", answer.status());
+            Ok(())
+        };
+        self.process.ready(wait::PATIENCE, probe).await
+    }
+
+    /// Dies at once, like a machine; the same log goes on after [`Process::revive`].
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub async fn kill9(&mut self) -> Result<()> {
+        self.process.kill9().await
+    }
+
+    /// SIGTERM: kills its jobs, reports them failed, ends.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.terminate(GRACE).await
+    }
+
+    /// SIGQUIT: takes no new job; [`Process::ended`] waits for the end.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn drain(&mut self) -> Result<()> {
+        ensure!(self.process.exited()?.is_none(), "{} is not running", self.setup.name);
+        let pid = Pid::from_raw(self.process.id()).context("no process id")?;
+        kill_process(pid, Signal::QUIT).context("cannot signal")
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it has not within `limit`; with the end of its log.
+    pub async fn ended(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let what = format!("{} ends", self.setup.name);
+        let ended = wait::until(limit, &what, async || self.process.exited()?.context("still running")).await;
+        ended.with_context(|| self.process.tail())
+    }
+
+    /// SIGHUP: loads its configuration again, which ends a sleep after 403s.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn hangup(&self) -> Result<()> {
+        self.process.hangup()
+    }
+
+    /// Starts it again as it was, with the same metrics address.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub async fn revive(&mut self) -> Result<()> {
+        self.process.kill9().await?;
+        self.process = self.setup.program(self.metrics, &self.dir)?.start(&self.dir)?;
+        self.ready().await
+    }
+
+    /// Where `/metrics` is.
+    #[must_use]
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.metrics
+    }
+
+    /// Its metrics page.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn metrics(&self) -> Result<Page> {
+        let answer = http::client().get(format!("http://{}/metrics", self.metrics)).send().await?;
+        Ok(Page::parse(&answer.error_for_status()?.text().await?))
+    }
+
+    /// How it was started.
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Process id, log file, freezing.
+    #[must_use]
+    pub fn process(&self) -> &process::Process {
+        &self.process
+    }
+
+    /// The last lines of its log, for messages.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+}

@@ -1,0 +1,242 @@
+//! What stands between the protocol library and GitLab: it counts, remembers `last_update`, and judges health.
+//!
+//! The library hides HTTP statuses and sends no `last_update`. So it talks to this local door, and the door talks to
+//! GitLab the way gitlab-runner 19 does: up to five attempts inside one counted request while GitLab answers 5xx or
+//! 429, `-1` when there is no answer, sleep after three 403s.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const UNHEALTHY_LIMIT: u32 = 3;
+const RESPONSE_LIMIT: Duration = Duration::from_secs(600);
+
+/// The health table's row of the only section.
+#[derive(Debug)]
+struct Health {
+    failures: u32,
+    last_good: Instant,
+}
+
+/// Shared by the door, the poll loop and the jobs.
+#[derive(Debug)]
+pub(super) struct Gate {
+    http: reqwest::Client,
+    url: String,
+    pub(super) metrics: Arc<Metrics>,
+    unhealthy_interval: Duration,
+    health: Mutex<Health>,
+    last_update: Mutex<Option<String>>,
+    /// Why jobs failed, by job id, for those that did not fail by their script.
+    reasons: Mutex<HashMap<String, &'static str>>,
+    /// No more polls: a held one is given up.
+    pub(super) draining: CancellationToken,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+enum Outcome {
+    Answer(reqwest::Response),
+    None,
+}
+
+impl Gate {
+    pub(super) fn new(
+        url: &str,
+        metrics: Arc<Metrics>,
+        unhealthy_interval: Duration,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            // One connection per request: a reset is a reset of this request.
+            http: reqwest::Client::builder()
+                .pool_max_idle_per_host(0)
+                .read_timeout(RESPONSE_LIMIT)
+                .build()?,
+            url: url.trim_end_matches('/').to_owned(),
+            metrics,
+            unhealthy_interval,
+            health: Mutex::new(Health { failures: 0, last_good: Instant::now() }),
+            last_update: Mutex::default(),
+            reasons: Mutex::default(),
+            draining: CancellationToken::new(),
+        })
+    }
+
+    /// Whether the section may be polled. After the interval the count starts anew.
+    pub(super) fn is_healthy(&self) -> bool {
+        let mut health = lock(&self.health);
+        if health.failures < UNHEALTHY_LIMIT {
+            return true;
+        }
+        if health.last_good.elapsed() <= self.unhealthy_interval {
+            return false;
+        }
+        *health = Health { failures: 0, last_good: Instant::now() };
+        true
+    }
+
+    /// A configuration reload empties the health table.
+    pub(super) fn wake(&self) {
+        *lock(&self.health) = Health { failures: 0, last_good: Instant::now() };
+    }
+
+    pub(super) fn job_failed(&self, id: u64, reason: &'static str) {
+        lock(&self.reasons).insert(id.to_string(), reason);
+    }
+
+    fn judge(&self, forbidden: bool) {
+        let mut health = lock(&self.health);
+        if !forbidden {
+            *health = Health { failures: 0, last_good: Instant::now() };
+            return;
+        }
+        health.failures += 1;
+        self.metrics.unhealthy();
+        self.metrics.error("error");
+        tracing::error!(failures = health.failures, "checking for jobs: forbidden");
+        if health.failures == UNHEALTHY_LIMIT {
+            self.metrics.error("error");
+            tracing::error!(interval = ?self.unhealthy_interval, "runner is unhealthy and will be disabled");
+        }
+    }
+
+    async fn send(&self, method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> Outcome {
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let request = self
+                .http
+                .request(method.clone(), format!("{}{path}", self.url))
+                .headers(headers.clone())
+                .body(body.clone());
+            let answer = match request.send().await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.metrics.error("warning");
+                    tracing::warn!(%method, path, %error, "no answer");
+                    return Outcome::None;
+                }
+            };
+            let status = answer.status();
+            let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            if again {
+                self.metrics.error("warning");
+                tracing::warn!(%method, path, %status, attempt, "refused");
+            }
+            if !again || attempt == ATTEMPTS {
+                return Outcome::Answer(answer);
+            }
+            let after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+            tokio::time::sleep(after.map_or(pause, Duration::from_secs)).await;
+            pause *= 2;
+        }
+        Outcome::None
+    }
+}
+
+pub(super) fn router(gate: Arc<Gate>) -> Router {
+    Router::new().fallback(forward).with_state(gate)
+}
+
+/// What the counters call this request, and the job it is about.
+fn endpoint(method: &Method, path: &str) -> (Option<&'static str>, String) {
+    let segments: Vec<&str> = path.trim_start_matches("/api/v4/").split('/').collect();
+    match (method.as_str(), segments.as_slice()) {
+        ("POST", ["jobs", "request"]) => (Some("request_job"), String::new()),
+        ("PATCH", ["jobs", id, "trace"]) => (Some("patch_trace"), (*id).to_owned()),
+        ("PUT", ["jobs", id]) => (Some("update_job"), (*id).to_owned()),
+        _ => (None, String::new()),
+    }
+}
+
+/// The fields that gitlab-runner sends and the library does not.
+fn complete(gate: &Gate, endpoint: Option<&str>, job: &str, body: Bytes) -> Bytes {
+    let Some(Value::Object(mut map)) = endpoint.and_then(|_| serde_json::from_slice(&body).ok()) else {
+        return body;
+    };
+    match endpoint {
+        Some("request_job") => {
+            if let Some(value) = lock(&gate.last_update).clone() {
+                map.insert("last_update".into(), value.into());
+            }
+            if let Some(Value::Object(info)) = map.get_mut("info") {
+                info.insert("executor".into(), "shell".into());
+                info.insert("name".into(), "gitlab-runner".into());
+            }
+        }
+        Some("update_job") if map.get("state").is_some_and(|s| s == "failed") => {
+            let reason = lock(&gate.reasons).get(job).copied().unwrap_or("script_failure");
+            map.insert("failure_reason".into(), reason.into());
+        }
+        _ => return body,
+    }
+    Bytes::from(Value::Object(map).to_string())
+}
+
+async fn forward(State(gate): State<Arc<Gate>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let (endpoint, job) = endpoint(&parts.method, parts.uri.path());
+    let body = complete(&gate, endpoint, &job, body);
+    let mut headers = parts.headers;
+    for hop in [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION] {
+        headers.remove(hop);
+    }
+    let is_poll = endpoint == Some("request_job");
+    let outcome = tokio::select! {
+        outcome = gate.send(&parts.method, path, &headers, &body) => outcome,
+        // A poll that still hangs a second after the drain began is a held one: nobody gave it a job.
+        () = async { gate.draining.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await }, if is_poll => {
+            return StatusCode::NO_CONTENT.into_response();
+        }
+    };
+    let Outcome::Answer(answer) = outcome else {
+        if let Some(endpoint) = endpoint.filter(|e| *e != "patch_trace") {
+            gate.metrics.request(endpoint, parts.method.as_str(), "-1");
+        }
+        if is_poll {
+            gate.judge(false);
+        }
+        return StatusCode::BAD_GATEWAY.into_response();
+    };
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let content = answer.bytes().await;
+    // A 201 whose body is broken is no usable answer.
+    let usable = match (&content, status) {
+        (Ok(content), StatusCode::CREATED) if is_poll => serde_json::from_slice::<Value>(content).is_ok(),
+        (content, _) => content.is_ok(),
+    };
+    if let Some(endpoint) = endpoint {
+        let label = if usable { status.as_str() } else { "-1" };
+        gate.metrics.request(endpoint, parts.method.as_str(), label);
+    }
+    if is_poll {
+        gate.judge(status == StatusCode::FORBIDDEN);
+        if let Some(value) = headers.get("x-gitlab-last-update").and_then(|v| v.to_str().ok()) {
+            *lock(&gate.last_update) = Some(value.to_owned());
+        }
+    }
+    let Ok(content) = content else { return StatusCode::BAD_GATEWAY.into_response() };
+    let mut response = Response::new(Body::from(content));
+    *response.status_mut() = status;
+    for name in ["content-type", "job-status", "x-gitlab-trace-update-interval", "range"] {
+        if let Some(value) = headers.get(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
