@@ -165,7 +165,8 @@ fn fill(
     all: bool,
 ) -> String {
     let mut text = text.to_owned();
-    for (key, value) in inputs {
+    // A variable stands in for an input of its name.
+    for (key, value) in inputs.iter().chain(variables) {
         text = text.replace(&format!("$[[ inputs.{key} ]]"), value);
     }
     if all {

@@ -3,7 +3,7 @@
 //! | call | body or answer |
 //! |---|---|
 //! | `GET /-/lab/state`, `/audit`, `/requests` | JSON; `requests` has `counts` and `log` |
-//! | `POST /-/lab/faults` | one [`Fault`](super::Fault): `{"match": {"operation": "update_runner"}, "kind": "reset_after_commit", "count": 1}` |
+//! | `POST /-/lab/faults` | a [`Fault`](super::Fault) or a list: `{"match": {"operation": "update_runner"}, "kind": "reset_after_commit", "count": 1}` |
 //! | `DELETE /-/lab/faults` | ends them all |
 //! | `POST /-/lab/outage` | `{"mode": "none" \| "bad_gateway" \| "refuse", "seconds": 30}`; `refuse` needs `seconds` |
 //! | `POST /-/lab/graphql` | `{"status": 404}`, `{}` switches it on |
@@ -24,11 +24,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::reply::{Answer, Failure, ok, reply};
 use super::server::{Call, Shared};
-use super::{Admin, GraphqlMode, Outage, RateLimit, RateLimitShape};
+use super::{Admin, Fault, GraphqlMode, Outage, RateLimit, RateLimitShape};
 
 pub(super) fn router() -> Router<Shared> {
     Router::new()
@@ -64,7 +64,16 @@ async fn requests(AxumState(shared): AxumState<Shared>) -> Answer {
 }
 
 async fn fault(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
-    Admin::new(shared).try_fault(body(&call)?).map_err(|e| Failure::grape(&e.to_string()))?;
+    let value: Value = body(&call)?;
+    let one = |v| serde_json::from_value(v).map_err(|e| Failure::grape(&e.to_string()));
+    let faults: Vec<Fault> = match value {
+        Value::Array(values) => values.into_iter().map(one).collect::<Result<_, _>>()?,
+        value => vec![one(value)?],
+    };
+    let admin = Admin::new(shared);
+    for fault in faults {
+        admin.try_fault(fault).map_err(|e| Failure::grape(&e.to_string()))?;
+    }
     ok(&json!({}))
 }
 

@@ -17,12 +17,13 @@ pub struct VirtualRunners {
     pub runners: Vec<Created>,
     admin: Admin,
     stop: CancellationToken,
+    thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl VirtualRunners {
     pub(super) fn create(admin: Admin, count: usize, spec: impl Fn(usize) -> RunnerSpec) -> Self {
         let runners: Vec<Created> = (0..count).map(|n| admin.create_runner(spec(n))).collect();
-        let this = Self { runners, admin, stop: CancellationToken::new() };
+        let this = Self { runners, admin, stop: CancellationToken::new(), thread: None };
         this.beat();
         this
     }
@@ -43,26 +44,33 @@ impl VirtualRunners {
     /// # Panics
     /// When there is no thread to be had.
     pub fn run(&mut self, every: Duration) {
+        self.stop();
         self.stop = CancellationToken::new();
         let (stop, admin, runners) = (self.stop.clone(), self.admin.clone(), self.runners.clone());
         let polls = move || {
             while !stop.is_cancelled() {
                 poll(&admin, &runners);
-                std::thread::sleep(every);
+                std::thread::park_timeout(every);
             }
         };
-        std::thread::Builder::new().name("virtual-runners".to_owned()).spawn(polls).expect("a thread");
+        let thread = std::thread::Builder::new().name("virtual-runners".to_owned()).spawn(polls);
+        self.thread = Some(thread.expect("a thread"));
     }
 
-    /// Kills them all: no more polls.
-    pub fn stop(&self) {
+    /// Kills them all: no poll after this.
+    pub fn stop(&mut self) {
         self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic in there has been printed already.
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for VirtualRunners {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.stop();
     }
 }
 

@@ -95,7 +95,7 @@ async fn faults_have_chance_count_and_patience() {
     assert_eq!(statuses().await, [200; 4]);
     // The same over HTTP.
     let fault = json!({ "match": { "operation": "list_all" }, "kind": "status", "status": 500, "count": 1 });
-    assert_eq!(client.lab_post("/faults", fault).await.status, 200);
+    assert_eq!(client.lab_post("/faults", json!([fault])).await.status, 200);
     assert_eq!(statuses().await, [500, 200, 200, 200]);
     let wrong = json!({ "match": { "colour": "red" }, "kind": "hang" });
     assert_eq!(client.lab_post("/faults", wrong).await.status, 400);

@@ -310,3 +310,24 @@ async fn incidents_and_alerts_are_found_again() {
     let alerts = admin.alerts();
     assert_eq!((alerts.len(), alerts[0].events, alerts[0].resolved), (1, 2, true));
 }
+
+#[tokio::test]
+async fn virtual_runners_live_take_jobs_and_die() {
+    let (gitlab, _) = start();
+    let admin = gitlab.admin();
+    let mut fleet = admin.virtual_runners(1000, |n| RunnerSpec::new(&format!("v{n}"), &["virtual"]));
+    let last = fleet.runners[999].id;
+    let born = admin.runner(last).unwrap().contact.redis_contacted_at.expect("a first sign of life");
+    fleet.run(Duration::from_millis(10));
+    let limit = Duration::from_secs(30);
+    admin
+        .until("a second sign of life", limit, |a| {
+            a.runner(last).filter(|r| r.contact.redis_contacted_at > Some(born))
+        })
+        .await;
+    let job = admin.create_job(JobTemplate::new(&["virtual"], "true"));
+    assert_eq!(admin.job_over(job, limit).await.status, JobStatus::Success);
+    fleet.stop();
+    let orphan = admin.create_job(JobTemplate::new(&["virtual"], "true"));
+    assert_eq!(admin.job(orphan).map(|j| j.status), Some(JobStatus::Pending));
+}
