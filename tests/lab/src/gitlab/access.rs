@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::model::{Owner, Runner};
 use super::reply::Failure;
-use super::state::{Owner, Runner, State};
+use super::state::State;
 
 /// GitLab's numeric roles, in order of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

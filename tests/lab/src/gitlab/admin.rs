@@ -12,8 +12,9 @@ use super::access::TokenSpec;
 use super::faults::{Fault, Outage, Rule};
 use super::incidents::{Alert, Issue};
 use super::jobs::{Job, JobStatus, JobTemplate};
+use super::model::{Audit, Contact, Group, Logged, Project, Runner};
 use super::server::Shared;
-use super::state::{Audit, Contact, Group, Logged, Project, Runner, random_text};
+use super::state::random_text;
 use super::{GraphqlMode, RateLimit, RunnerSpec, VirtualRunners};
 
 /// A fresh runner record.

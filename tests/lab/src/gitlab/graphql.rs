@@ -3,27 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_graphql::{
-    Context, EmptySubscription, Error, ID, InputValueError, InputValueResult, Object, Scalar, ScalarType,
-    SimpleObject, Variables,
-};
+use async_graphql::{Context, EmptySubscription, Error, ID, Object, SimpleObject, Variables};
 use axum::Router;
 use axum::extract::State as AxumState;
 use axum::http::StatusCode;
 use axum::routing::post;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::GraphqlMode;
 use super::access::Token;
 use super::complexity::{cost, selected};
-use super::graphql_types::{
-    AccessLevelArg, CiRunner, CiRunnerConnection, Mutation, SortArg, StatusArg, TypeArg,
-};
+use super::graphql_mutations::Mutation;
+use super::graphql_types::{CiRunner, CiRunnerConnection, CiRunnerID, SortArg, StatusArg, TypeArg};
+use super::model::{Owner, Runner};
 use super::reply::{Answer, Failure, reply};
 use super::rest::{has_version, matches_status};
 use super::server::{Call, Shared, secret};
-use super::state::{Lag, Owner, Runner, State};
+use super::state::{Lag, State};
 
 pub(crate) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
@@ -161,47 +157,6 @@ async fn execute(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
     }
     let body = if batch { Value::Array(answers) } else { answers.pop().unwrap_or_default() };
     Ok(reply(StatusCode::OK, &body))
-}
-
-// === scalars ===
-
-/// ISO 8601, whole seconds.
-pub(super) struct Time(pub(super) Timestamp);
-
-#[Scalar(name = "Time")]
-impl ScalarType for Time {
-    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
-        match &value {
-            async_graphql::Value::String(text) => text.parse().map(Self).map_err(InputValueError::custom),
-            _ => Err(InputValueError::expected_type(value)),
-        }
-    }
-
-    fn to_value(&self) -> async_graphql::Value {
-        async_graphql::Value::String(format!("{:.0}", self.0))
-    }
-}
-
-/// `gid://gitlab/Ci::Runner/7`
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CiRunnerID(pub(super) u64);
-
-const RUNNER_GID: &str = "gid://gitlab/Ci::Runner/";
-
-#[Scalar(name = "CiRunnerID")]
-impl ScalarType for CiRunnerID {
-    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
-        let text = match &value {
-            async_graphql::Value::String(text) => text,
-            _ => return Err(InputValueError::expected_type(value)),
-        };
-        let id = text.strip_prefix(RUNNER_GID).and_then(|n| n.parse().ok());
-        id.map(Self).ok_or_else(|| InputValueError::custom(format!("\"{text}\" is not a valid Global ID")))
-    }
-
-    fn to_value(&self) -> async_graphql::Value {
-        async_graphql::Value::String(format!("{RUNNER_GID}{}", self.0))
-    }
 }
 
 // === queries ===
@@ -571,11 +526,5 @@ impl Caller {
     /// Mutations need the broad scope.
     pub(super) fn writer(&self) -> Result<&Token, Error> {
         self.token.as_ref().filter(|t| t.has("api")).ok_or_else(unavailable)
-    }
-}
-
-impl AccessLevelArg {
-    pub(super) fn is_protected(self) -> bool {
-        self == Self::RefProtected
     }
 }

@@ -1,12 +1,54 @@
-//! GraphQL's view of runners, and the two mutations.
+//! GraphQL's view of runners.
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, Error, ID, InputObject, Object, SimpleObject};
+use async_graphql::{
+    Context, Enum, Error, ID, InputValueError, InputValueResult, Object, Scalar, ScalarType, SimpleObject,
+};
+use jiff::Timestamp;
 
-use super::graphql::{CiRunnerID, Time, UNAVAILABLE, caller, cursor, or_null, shared};
-use super::rest::{Change, apply, execution_status};
-use super::state::{Manager, Owner, Runner, Status};
+use super::graphql::{caller, cursor, or_null, shared};
+use super::model::{Manager, Owner, Runner, Status};
+use super::rest::execution_status;
+
+/// ISO 8601, whole seconds.
+pub(super) struct Time(pub(super) Timestamp);
+
+#[Scalar(name = "Time")]
+impl ScalarType for Time {
+    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
+        match &value {
+            async_graphql::Value::String(text) => text.parse().map(Self).map_err(InputValueError::custom),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(format!("{:.0}", self.0))
+    }
+}
+
+/// `gid://gitlab/Ci::Runner/7`
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CiRunnerID(pub(super) u64);
+
+const RUNNER_GID: &str = "gid://gitlab/Ci::Runner/";
+
+#[Scalar(name = "CiRunnerID")]
+impl ScalarType for CiRunnerID {
+    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
+        let text = match &value {
+            async_graphql::Value::String(text) => text,
+            _ => return Err(InputValueError::expected_type(value)),
+        };
+        let id = text.strip_prefix(RUNNER_GID).and_then(|n| n.parse().ok());
+        id.map(Self).ok_or_else(|| InputValueError::custom(format!("\"{text}\" is not a valid Global ID")))
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(format!("{RUNNER_GID}{}", self.0))
+    }
+}
 
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(name = "CiRunnerStatus")]
@@ -78,6 +120,12 @@ pub(super) enum SortArg {
 pub(super) enum AccessLevelArg {
     NotProtected,
     RefProtected,
+}
+
+impl AccessLevelArg {
+    pub(super) fn is_protected(self) -> bool {
+        self == Self::RefProtected
+    }
 }
 
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -243,6 +291,21 @@ impl CiRunner {
         Ok(ExecutionStatus::of(execution_status(&state, |j| j.runner == Some(self.0.id))))
     }
 
+    /// The simulator does not remember who created a runner.
+    async fn created_by(&self) -> Option<CiRunnerUser> {
+        None
+    }
+
+    async fn owner_project(&self, ctx: &Context<'_>) -> Result<Option<Named>, Error> {
+        let state = shared(ctx)?.lock();
+        let Owner::Projects(ids) = &self.0.owner else { return Ok(None) };
+        let owner = ids.first().and_then(|id| state.projects.get(id));
+        Ok(owner.map(|p| Named {
+            id: ID(format!("gid://gitlab/Project/{}", p.id)),
+            full_path: p.full_path.clone(),
+        }))
+    }
+
     async fn token_expires_at(&self) -> Option<Time> {
         None
     }
@@ -287,7 +350,7 @@ impl CiRunner {
     async fn groups(&self, ctx: &Context<'_>) -> Result<Option<Nodes<Named>>, Error> {
         let state = shared(ctx)?.lock();
         let Owner::Group(id) = self.0.owner else { return Ok(None) };
-        let one = |g: &super::state::Group| Named {
+        let one = |g: &super::model::Group| Named {
             id: ID(format!("gid://gitlab/Group/{}", g.id)),
             full_path: g.full_path.clone(),
         };
@@ -297,7 +360,7 @@ impl CiRunner {
     async fn projects(&self, ctx: &Context<'_>) -> Result<Option<Nodes<Named>>, Error> {
         let state = shared(ctx)?.lock();
         let Owner::Projects(ids) = &self.0.owner else { return Ok(None) };
-        let one = |p: &super::state::Project| Named {
+        let one = |p: &super::model::Project| Named {
             id: ID(format!("gid://gitlab/Project/{}", p.id)),
             full_path: p.full_path.clone(),
         };
@@ -310,6 +373,11 @@ impl CiRunner {
 struct Named {
     id: ID,
     full_path: String,
+}
+
+#[derive(SimpleObject)]
+struct CiRunnerUser {
+    username: String,
 }
 
 #[derive(SimpleObject)]
@@ -377,149 +445,5 @@ impl CiRunnerManager {
         Ok(ExecutionStatus::of(execution_status(&state, |j| {
             j.runner == Some(self.runner) && j.system_id.as_deref() == Some(self.row.system_id.as_str())
         })))
-    }
-}
-
-// === mutations ===
-
-#[derive(InputObject)]
-struct RunnerUpdateInput {
-    id: CiRunnerID,
-    description: Option<String>,
-    maintenance_note: Option<String>,
-    maximum_timeout: Option<u64>,
-    access_level: Option<AccessLevelArg>,
-    active: Option<bool>,
-    paused: Option<bool>,
-    locked: Option<bool>,
-    run_untagged: Option<bool>,
-    tag_list: Option<Vec<String>>,
-    client_mutation_id: Option<String>,
-}
-
-#[derive(SimpleObject)]
-struct RunnerUpdatePayload {
-    runner: Option<CiRunner>,
-    errors: Vec<String>,
-    client_mutation_id: Option<String>,
-}
-
-#[derive(InputObject)]
-struct RunnerBulkPauseInput {
-    ids: Vec<CiRunnerID>,
-    paused: bool,
-    client_mutation_id: Option<String>,
-}
-
-#[derive(SimpleObject)]
-struct RunnerBulkPausePayload {
-    updated_count: Option<usize>,
-    updated_runners: Option<Vec<CiRunner>>,
-    errors: Vec<String>,
-    client_mutation_id: Option<String>,
-}
-
-const BULK_LIMIT: usize = 50;
-
-pub(super) struct Mutation;
-
-/// Rails' full message: `tags_list` and its text become `Tags list …`.
-fn full_message(key: &str, text: &str) -> String {
-    let mut name = key.replace('_', " ");
-    if let Some(first) = name.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    format!("{name} {text}")
-}
-
-#[Object]
-impl Mutation {
-    async fn runner_update(
-        &self,
-        ctx: &Context<'_>,
-        input: RunnerUpdateInput,
-    ) -> Option<RunnerUpdatePayload> {
-        or_null(
-            ctx,
-            (|| -> Result<RunnerUpdatePayload, Error> {
-                let token = caller(ctx)?.writer()?;
-                let mut state = shared(ctx)?.lock();
-                let row =
-                    state.runners.get(&input.id.0).filter(|r| token.may_update_runner(&state, r)).cloned();
-                let row = row.ok_or_else(|| Error::new(UNAVAILABLE))?;
-                let mut change = Change {
-                    description: input.description,
-                    paused: input.paused.or(input.active.map(|a| !a)),
-                    tags: None,
-                    run_untagged: input.run_untagged,
-                    locked: input.locked,
-                    ref_protected: input.access_level.map(AccessLevelArg::is_protected),
-                    maximum_timeout: input.maximum_timeout,
-                    maintenance_note: input.maintenance_note,
-                };
-                if let Some(tags) = &input.tag_list {
-                    change.set_tags(tags);
-                }
-                let (runner, errors) = match apply(&mut state, row.id, &change, &token.spec.name, "graphql") {
-                    Ok(runner) => (runner, Vec::new()),
-                    Err(errors) => {
-                        let texts =
-                            errors.iter().flat_map(|(key, all)| all.iter().map(|t| full_message(key, t)));
-                        (row, texts.collect())
-                    }
-                };
-                Ok(RunnerUpdatePayload {
-                    runner: Some(CiRunner(runner)),
-                    errors,
-                    client_mutation_id: input.client_mutation_id,
-                })
-            })(),
-        )
-    }
-
-    /// It does not tick the queue: pending jobs may wait after an unpause.
-    async fn runner_bulk_pause(
-        &self,
-        ctx: &Context<'_>,
-        input: RunnerBulkPauseInput,
-    ) -> Option<RunnerBulkPausePayload> {
-        or_null(
-            ctx,
-            (|| -> Result<RunnerBulkPausePayload, Error> {
-                let token = caller(ctx)?.writer()?;
-                let mut state = shared(ctx)?.lock();
-                let mut errors = Vec::new();
-                let mut forbidden = Vec::new();
-                let mut updated = Vec::new();
-                for CiRunnerID(id) in input.ids.iter().take(BULK_LIMIT) {
-                    let Some(row) = state.runners.get(id).cloned() else { continue };
-                    if !token.may_update_runner(&state, &row) {
-                        forbidden.push(format!("#{id}"));
-                        continue;
-                    }
-                    let mut row = Runner::clone(&row);
-                    row.paused = input.paused;
-                    updated.push(CiRunner(state.write_runner(row, &token.spec.name, "graphql_bulk")));
-                }
-                let verb = if input.paused { "pause" } else { "unpause" };
-                if input.ids.len() > BULK_LIMIT {
-                    errors.push(format!(
-                "Can only {verb} up to {BULK_LIMIT} runners per call. Ignored the remaining runner(s)."
-            ));
-                }
-                if !forbidden.is_empty() {
-                    errors.push(format!(
-                        "User does not have permission to {verb} runner(s): {}",
-                        forbidden.join(", ")
-                    ));
-                }
-                Ok(RunnerBulkPausePayload {
-                    updated_count: Some(updated.len()),
-                    updated_runners: Some(updated),
-                    errors,
-                    client_mutation_id: input.client_mutation_id,
-                })
-            })(),
-        )
     }
 }

@@ -6,8 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::model::{Owner, Runner};
 use super::reply::{time, time_or_null};
-use super::state::{Owner, Runner, State, random_text};
+use super::state::{State, random_text};
+
+/// What a runner may give as the reason of a failure; it sends `unknown_failure` for any other.
+const FAILURE_REASONS: [&str; 5] = [
+    "unknown_failure",
+    "script_failure",
+    "runner_system_failure",
+    "job_execution_timeout",
+    "image_pull_failure",
+];
 
 /// One job of a project's pipeline. `$[[ inputs.x ]]` and `$NAME` are filled in tags and inputs in scripts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -506,7 +516,7 @@ impl State {
             "cache": [],
             "credentials": [],
             "dependencies": dependencies,
-            "features": { "trace_sections": true, "token_mask_prefixes": [], "failure_reasons": [] },
+            "features": { "trace_sections": true, "token_mask_prefixes": [], "failure_reasons": FAILURE_REASONS },
         })
     }
 }

@@ -22,13 +22,16 @@
 
 mod access;
 mod admin;
+mod change;
 mod complexity;
 pub mod faults;
 mod graphql;
+mod graphql_mutations;
 mod graphql_types;
 mod incidents;
 mod jobs;
 mod lab;
+mod model;
 mod pipelines;
 mod reply;
 mod rest;
@@ -50,7 +53,7 @@ pub use admin::{Admin, Created};
 pub use faults::{Fault, Kind, Match, Outage};
 pub use incidents::{Alert, Issue};
 pub use jobs::{Job, JobStatus, JobTemplate, Pipeline};
-pub use state::{Audit, Contact, Group, Logged, Manager, Owner, Project, Routing, Runner, Status};
+pub use model::{Audit, Contact, Group, Logged, Manager, Owner, Project, Routing, Runner, Status};
 pub use virtual_runners::VirtualRunners;
 
 use server::Shared;

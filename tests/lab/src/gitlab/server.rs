@@ -20,8 +20,9 @@ use tower::ServiceExt as _;
 
 use super::access::Token;
 use super::faults::{Hit, Kind, Outage, operation};
+use super::model::Logged;
 use super::reply::{Failure, Params, reply};
-use super::state::{Lag, Logged, State};
+use super::state::{Lag, State};
 use super::{RateLimit, RateLimitShape};
 
 /// The state, shared by all requests.

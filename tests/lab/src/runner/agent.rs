@@ -65,7 +65,8 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<()> {
     let (job_logs, jobs) = GitlabLayer::new();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let log =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_filter(filter);
     tracing_subscriber::registry()
         .with(job_logs)
         .with(log)

@@ -28,10 +28,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::OnceCell;
 
 use crate::exposition::Page;
 use crate::process::Program;
-use crate::{http, ports, process, wait};
+use crate::{http, parts, ports, process, wait};
 
 /// The version that the laboratory's runner reports.
 pub const VERSION: &str = "19.4.0";
@@ -102,11 +103,11 @@ impl Setup {
         self
     }
 
-    fn program(&self, metrics: SocketAddr, dir: &Path) -> Result<Program> {
+    async fn program(&self, metrics: SocketAddr, dir: &Path) -> Result<Program> {
         if let Some(real) = std::env::var_os(REAL) {
             return self.real(PathBuf::from(real), metrics, dir);
         }
-        Ok(Program::new(&self.name, binary()?)
+        Ok(Program::new(&self.name, binary().await?)
             .args(["--url", &self.url, "--system-id", &self.system_id, "--name", &self.name])
             .args(["--metrics-listen", &metrics.to_string()])
             .args(["--check-interval", &self.check_interval.to_string()])
@@ -138,16 +139,11 @@ impl Setup {
     }
 }
 
-/// The laboratory's runner, beside the running program or one directory up: cargo builds it there for tests.
-///
-/// # Errors
-/// When it is not there.
-pub fn binary() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("no path of this program")?;
-    let mut places = own.ancestors().skip(1).take(2).map(|dir| dir.join("runner"));
-    places
-        .find(|path| path.is_file())
-        .context("no runner beside this program: cargo build -p switchyard-lab --bins")
+/// The laboratory's runner, built once per process when cargo is at hand.
+async fn binary() -> Result<PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let built = BUILT.get_or_try_init(|| parts::workspace_program("switchyard-lab", "runner")).await;
+    built.cloned()
 }
 
 /// A runner process in a group of its own. Dropping it kills it and its jobs.
@@ -169,7 +165,7 @@ impl Process {
             Some(address) => address,
             None => ports::address(ports::free()?),
         };
-        let process = setup.program(metrics, dir)?.start(dir)?;
+        let process = setup.program(metrics, dir).await?.start(dir)?;
         let mut this = Self { setup, metrics, dir: dir.to_owned(), process };
         this.ready().await?;
         Ok(this)
@@ -235,7 +231,7 @@ impl Process {
     /// As [`Process::start`].
     pub async fn revive(&mut self) -> Result<()> {
         self.process.kill9().await?;
-        self.process = self.setup.program(self.metrics, &self.dir)?.start(&self.dir)?;
+        self.process = self.setup.program(self.metrics, &self.dir).await?.start(&self.dir)?;
         self.ready().await
     }
 

@@ -20,6 +20,9 @@ use super::metrics::Metrics;
 
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A result or a piece of log is kept and sent again: the library would lose it.
+const KEEP_ATTEMPTS: u32 = 10;
+const KEEP_PAUSE: Duration = Duration::from_secs(1);
 const UNHEALTHY_LIMIT: u32 = 3;
 const RESPONSE_LIMIT: Duration = Duration::from_secs(600);
 
@@ -145,6 +148,50 @@ impl Gate {
         }
         Outcome::None
     }
+
+    /// Time and again, with a growing pause, until GitLab says yes or no. The last outcome is the caller's to count.
+    async fn keep_sending(
+        &self,
+        endpoint: Option<&str>,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Outcome {
+        let mut pause = KEEP_PAUSE;
+        for _ in 1..KEEP_ATTEMPTS {
+            match self.send(method, path, headers, body).await {
+                Outcome::Answer(answer) if !answer.status().is_server_error() => {
+                    return Outcome::Answer(answer);
+                }
+                Outcome::Answer(answer) => {
+                    let status = answer.status();
+                    self.metrics.request(endpoint.unwrap_or_default(), method.as_str(), status.as_str());
+                }
+                Outcome::None => self.count_silence(endpoint, method),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        self.send(method, path, headers, body).await
+    }
+
+    /// A gitlab-runner does not count pieces of log that nobody answered.
+    fn count_silence(&self, endpoint: Option<&str>, method: &Method) {
+        if let Some(endpoint) = endpoint.filter(|e| *e != "patch_trace") {
+            self.metrics.request(endpoint, method.as_str(), "-1");
+        }
+    }
+}
+
+/// GitLab has this piece of log already: the answer to an earlier attempt was lost.
+fn is_known_piece(status: StatusCode, sent: &HeaderMap, answered: &HeaderMap) -> bool {
+    let end = |headers: &HeaderMap, name| -> Option<u64> {
+        headers.get(name)?.to_str().ok()?.rsplit_once('-')?.1.parse().ok()
+    };
+    // `Content-Range` names the last byte, `Range` the length.
+    let (last, length) = (end(sent, header::CONTENT_RANGE), end(answered, header::RANGE));
+    status == StatusCode::RANGE_NOT_SATISFIABLE && last.is_some_and(|last| length == Some(last + 1))
 }
 
 pub(super) fn router(gate: Arc<Gate>) -> Router {
@@ -197,23 +244,24 @@ async fn forward(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         headers.remove(hop);
     }
     let is_poll = endpoint == Some("request_job");
+    let kept = matches!(endpoint, Some("patch_trace" | "update_job"));
     let outcome = tokio::select! {
-        outcome = gate.send(&parts.method, path, &headers, &body) => outcome,
+        outcome = gate.send(&parts.method, path, &headers, &body), if !kept => outcome,
+        outcome = gate.keep_sending(endpoint, &parts.method, path, &headers, &body), if kept => outcome,
         // A poll that still hangs a second after the drain began is a held one: nobody gave it a job.
         () = async { gate.draining.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await }, if is_poll => {
             return StatusCode::NO_CONTENT.into_response();
         }
     };
     let Outcome::Answer(answer) = outcome else {
-        if let Some(endpoint) = endpoint.filter(|e| *e != "patch_trace") {
-            gate.metrics.request(endpoint, parts.method.as_str(), "-1");
-        }
+        gate.count_silence(endpoint, &parts.method);
         if is_poll {
             gate.judge(false);
         }
         return StatusCode::BAD_GATEWAY.into_response();
     };
-    let (status, headers) = (answer.status(), answer.headers().clone());
+    let sent = headers;
+    let (mut status, headers) = (answer.status(), answer.headers().clone());
     let content = answer.bytes().await;
     // A 201 whose body is broken is no usable answer.
     let usable = match (&content, status) {
@@ -231,6 +279,9 @@ async fn forward(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         }
     }
     let Ok(content) = content else { return StatusCode::BAD_GATEWAY.into_response() };
+    if endpoint == Some("patch_trace") && is_known_piece(status, &sent, &headers) {
+        status = StatusCode::ACCEPTED;
+    }
     let mut response = Response::new(Body::from(content));
     *response.status_mut() = status;
     for name in ["content-type", "job-status", "x-gitlab-trace-update-interval", "range"] {
