@@ -181,7 +181,7 @@ impl Rfc2136 {
             _ => {}
         }
         if view.primary == Seen::Absent
-            && let Some(seconds) = self.negative_ttl().await
+            && let Some(seconds) = self.negative_ttl().await.filter(|seconds| *seconds > LONG_TTL)
         {
             findings.push(late(format!("{name} is absent, and resolvers remember that"), seconds));
         }

@@ -89,7 +89,10 @@ impl Rfc2136 {
             let seen = match address {
                 Err(why) => Seen::Unknown(why.clone()),
                 Ok(address) => match self.ask(*address, name, rtype).await {
-                    Err(error) if address.is_ipv6() && error.no_route() => return None,
+                    // A name server's IPv6 address must not hold up a machine that has no IPv6.
+                    Err(error) if self.verify.is_empty() && address.is_ipv6() && error.no_route() => {
+                        return None;
+                    }
                     Err(error) => Seen::Unknown(error.full()),
                     Ok(reply) => record_set(&reply, *address, name, rtype),
                 },
@@ -145,11 +148,13 @@ impl Rfc2136 {
     async fn name_server(&self, server: SocketAddr, host: &str) -> Vec<Authority> {
         let mut addresses: Vec<SocketAddr> = Vec::new();
         if let Some(name) = parse_name(host).filter(|name| name.ends_with(&self.zone)) {
-            for rtype in [Rtype::A, Rtype::AAAA] {
-                if let Ok(reply) = self.ask(server, &name, rtype).await {
-                    let values = reply.at(&name, rtype).filter_map(value);
-                    addresses.extend(values.filter_map(|v| Some(SocketAddr::new(v.parse().ok()?, 53))));
-                }
+            let asked = [Rtype::A, Rtype::AAAA].map(|rtype| (rtype, self.ask(server, &name, rtype)));
+            for (rtype, reply) in
+                join_all(asked.map(|(rtype, reply)| async move { (rtype, reply.await) })).await
+            {
+                let Ok(reply) = reply else { continue };
+                let values = reply.at(&name, rtype).filter_map(value);
+                addresses.extend(values.filter_map(|v| Some(SocketAddr::new(v.parse().ok()?, 53))));
             }
         }
         if addresses.is_empty() {

@@ -195,7 +195,7 @@ impl Rfc2136 {
     /// Looks at a name (absolute, with the final dot): the record set and the owner marker at the primary, whatever
     /// forbids a write, and the record set at every authoritative address. What could not be seen is `Unknown`.
     ///
-    /// Addresses of a family that this machine has no route to are left out.
+    /// IPv6 addresses of the zone's name servers are left out when this machine has no route to them.
     pub async fn observe(&self, name: &str, record_type: crate::model::RecordType) -> DnsView {
         self.look(name, record_type).await
     }

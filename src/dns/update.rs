@@ -283,6 +283,27 @@ mod tests {
         assert_eq!(Message::from_slice(&first).unwrap().header_counts().arcount(), 1);
     }
 
+    /// As BIND 9.18 answers to a request that was signed at 1 700 000 000 s, when its own clock said 1 795 234 053 s.
+    const BADTIME: &str = "1234a809000100000000000107636f6d70616e79047465737400000600010e737769746368796172642d\
+        6b65790000fa00ff0000000000430b686d61632d7368613235360000006553f100012c002041c45ce79803d91ad093eecf586aa03f\
+        4085958852e1fd7ee005397f3f2a382812340012000600006b011905";
+
+    #[test]
+    fn the_clock_of_a_real_server_is_read() {
+        let bytes: Vec<u8> = (0..BADTIME.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&BADTIME[at..at + 2], 16).unwrap())
+            .collect();
+        let now = Time48::from_u64(1_700_000_000);
+        let key =
+            Key::new(Algorithm::Sha256, b"secret", "switchyard-key".parse().unwrap(), None, None).unwrap();
+        let (_, transaction) = sign(compose(&change(), 0x1234).unwrap(), &key, now).unwrap();
+        let reply = read_reply(&transaction, 0x1234, bytes, now).unwrap();
+        assert_eq!(reply.rcode, Rcode::NOTAUTH);
+        assert_eq!(reply.tsig_error, Some((TsigRcode::BADTIME, Some(1_795_234_053))));
+        assert!(reply.signature.is_err());
+    }
+
     #[test]
     fn no_bytes_make_the_reader_panic() {
         let now = Time48::from_u64(1_700_000_000);
