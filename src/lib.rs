@@ -10,3 +10,4 @@ pub mod plan;
 
 pub mod dns;
 pub mod gitlab;
+pub mod store;

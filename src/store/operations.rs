@@ -1,0 +1,452 @@
+//! Everything that changes the database. Each operation decides in code and leaves its neighbours in the transaction
+//! alone; only what nobody foresaw comes out as an error.
+
+use jiff::Timestamp;
+use sqlx::{AnyConnection, any::AnyRow};
+
+use super::{
+    Committed, Error, Event, Started, Upserted,
+    merge::merge,
+    rows::{self, json, number, scope, time},
+    writer::Operation,
+};
+use crate::model::{
+    Decision, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Signal, SignalState,
+    Step, StepOutcome,
+};
+
+/// Takes `count` numbers of the story and gives the first.
+async fn numbers(conn: &mut AnyConnection, count: usize) -> Result<i64, Error> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let last: i64 =
+        sqlx::query_scalar("UPDATE sequence SET value = value + $1 WHERE name = 'entry' RETURNING value")
+            .bind(count)
+            .fetch_one(conn)
+            .await?;
+    Ok(last - count + 1)
+}
+
+async fn latest(conn: &mut AnyConnection, fleet: &FleetName) -> Result<Option<AnyRow>, Error> {
+    Ok(sqlx::query(
+        "SELECT generation, state, acknowledged_at FROM decision WHERE fleet = $1 ORDER BY generation DESC LIMIT 1",
+    )
+    .bind(fleet.to_string())
+    .fetch_optional(conn)
+    .await?)
+}
+
+fn latest_generation(row: Option<&AnyRow>) -> Result<Generation, Error> {
+    row.map_or(Ok(Generation::default()), rows::generation)
+}
+
+async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Result<(), Error> {
+    let id = numbers(conn, 1).await?;
+    sqlx::query(
+        "INSERT INTO event (id, at, fleet, outcome, sentence, author) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(id)
+    .bind(time(event.at))
+    .bind(event.fleet.as_ref().map(ToString::to_string))
+    .bind(event.outcome.clone())
+    .bind(event.sentence.clone())
+    .bind(event.author.clone())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) struct UpsertSignals(pub(super) Vec<Signal>);
+
+impl Operation for UpsertSignals {
+    type Output = Vec<Upserted>;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Vec<Upserted>, Error> {
+        let mut outcomes = Vec::with_capacity(self.0.len());
+        for signal in &self.0 {
+            outcomes.push(upsert_signal(conn, signal).await?);
+        }
+        Ok(outcomes)
+    }
+}
+
+async fn upsert_signal(conn: &mut AnyConnection, new: &Signal) -> Result<Upserted, Error> {
+    let old = sqlx::query("SELECT * FROM signal WHERE source = $1 AND fingerprint = $2 AND starts_at = $3")
+        .bind(new.key.source.clone())
+        .bind(new.key.fingerprint.clone())
+        .bind(time(new.key.starts_at))
+        .fetch_optional(&mut *conn)
+        .await?
+        .as_ref()
+        .map(rows::signal)
+        .transpose()?;
+    let merged = merge(old.as_ref().unwrap_or(new), new);
+    let outcome = match &old {
+        None => Upserted::New,
+        Some(old) if old.state == SignalState::Resolved && new.state == SignalState::Firing => {
+            Upserted::Late { ended_at: old.ends_at }
+        }
+        Some(old) => {
+            let heard = Signal { first_seen: merged.first_seen, last_seen: merged.last_seen, ..old.clone() };
+            if heard == merged { Upserted::Unchanged } else { Upserted::Updated }
+        }
+    };
+    if old.as_ref() != Some(&merged) {
+        write_signal(conn, &merged).await?;
+    }
+    Ok(outcome)
+}
+
+async fn write_signal(conn: &mut AnyConnection, signal: &Signal) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO signal (source, fingerprint, starts_at, action, fleet, cluster, target, state, ends_at, labels, \
+         annotations, first_seen, last_seen) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+         ON CONFLICT (source, fingerprint, starts_at) DO UPDATE SET action = excluded.action, fleet = excluded.fleet, \
+         cluster = excluded.cluster, target = excluded.target, state = excluded.state, ends_at = excluded.ends_at, \
+         labels = excluded.labels, annotations = excluded.annotations, first_seen = excluded.first_seen, \
+         last_seen = excluded.last_seen",
+    )
+    .bind(signal.key.source.clone())
+    .bind(signal.key.fingerprint.clone())
+    .bind(time(signal.key.starts_at))
+    .bind(signal.action.as_str())
+    .bind(signal.fleet.as_ref().map(ToString::to_string))
+    .bind(signal.cluster.as_ref().map(ToString::to_string))
+    .bind(signal.target.as_ref().map(ToString::to_string))
+    .bind(signal.state.as_str())
+    .bind(signal.ends_at.map(time))
+    .bind(json("labels", &signal.labels)?)
+    .bind(json("annotations", &signal.annotations)?)
+    .bind(time(signal.first_seen))
+    .bind(time(signal.last_seen))
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) struct CommitDecision(pub(super) Decision);
+
+impl Operation for CommitDecision {
+    type Output = Committed;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Committed, Error> {
+        let decision = &self.0;
+        let row = latest(conn, &decision.fleet).await?;
+        let generation = latest_generation(row.as_ref())?;
+        if decision.generation != generation.next() {
+            return Ok(Committed::Superseded { latest: generation });
+        }
+        if let Some(row) = &row
+            && rows::word::<MoveState>(row, "state")? == MoveState::Moving
+        {
+            return Ok(Committed::InFlight { generation });
+        }
+        let signal = decision.signal.as_ref().map(|key| json("signal", key)).transpose()?;
+        let id = numbers(conn, 1).await?;
+        // Where several processes share a database, the primary key is what makes this a compare-and-set.
+        let inserted = sqlx::query(
+            "INSERT INTO decision (fleet, generation, id, kind, from_cluster, to_cluster, reason, author, signal, gates, \
+             decided_at, state, finished_at, acknowledged_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             ON CONFLICT (fleet, generation) DO NOTHING",
+        )
+        .bind(decision.fleet.to_string())
+        .bind(number(decision.generation))
+        .bind(id)
+        .bind(decision.kind.as_str())
+        .bind(decision.from.as_ref().map(ToString::to_string))
+        .bind(decision.to.to_string())
+        .bind(decision.reason.clone())
+        .bind(decision.author.clone())
+        .bind(signal)
+        .bind(json("gates", &decision.gates)?)
+        .bind(time(decision.decided_at))
+        .bind(decision.state.as_str())
+        .bind(decision.finished_at.map(time))
+        .bind(decision.acknowledged_at.map(time))
+        .execute(conn)
+        .await?;
+        Ok(match inserted.rows_affected() {
+            0 => Committed::Superseded { latest: decision.generation },
+            _ => Committed::Yes,
+        })
+    }
+}
+
+pub(super) struct FinishDecision {
+    pub(super) fleet: FleetName,
+    pub(super) generation: Generation,
+    pub(super) state: MoveState,
+    pub(super) at: Timestamp,
+}
+
+impl Operation for FinishDecision {
+    type Output = bool;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<bool, Error> {
+        if self.state == MoveState::Moving {
+            return Ok(false);
+        }
+        let done = sqlx::query(
+            "UPDATE decision SET state = $1, finished_at = $2 \
+             WHERE fleet = $3 AND generation = $4 AND state = 'moving'",
+        )
+        .bind(self.state.as_str())
+        .bind(time(self.at))
+        .bind(self.fleet.to_string())
+        .bind(number(self.generation))
+        .execute(conn)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+pub(super) struct Acknowledge {
+    pub(super) fleet: FleetName,
+    pub(super) author: String,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+}
+
+impl Operation for Acknowledge {
+    type Output = Option<Generation>;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Option<Generation>, Error> {
+        let generation = latest_generation(latest(conn, &self.fleet).await?.as_ref())?;
+        let done = sqlx::query(
+            "UPDATE decision SET acknowledged_at = $1 \
+             WHERE fleet = $2 AND generation = $3 AND state = 'failed' AND acknowledged_at IS NULL",
+        )
+        .bind(time(self.at))
+        .bind(self.fleet.to_string())
+        .bind(number(generation))
+        .execute(&mut *conn)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let event = Event {
+            at: self.at,
+            fleet: Some(self.fleet.clone()),
+            outcome: "acknowledged".to_owned(),
+            sentence: format!(
+                "acknowledged that the move of generation {generation} failed: {}",
+                self.reason
+            ),
+            author: Some(self.author.clone()),
+        };
+        insert_event(conn, &event).await?;
+        Ok(Some(generation))
+    }
+}
+
+fn everything(fleet: Option<&FleetName>) -> String {
+    fleet.map_or_else(|| "all fleets".to_owned(), |fleet| format!("fleet {fleet}"))
+}
+
+pub(super) struct SetOverride(pub(super) Override);
+
+impl Operation for SetOverride {
+    type Output = ();
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<(), Error> {
+        let set = &self.0;
+        sqlx::query(
+            "INSERT INTO overrides (scope, kind, reason, author, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (scope, kind) DO UPDATE SET reason = excluded.reason, author = excluded.author, \
+             since = excluded.since, until = excluded.until",
+        )
+        .bind(scope(set.fleet.as_ref()))
+        .bind(set.kind.as_str())
+        .bind(set.reason.clone())
+        .bind(set.author.clone())
+        .bind(time(set.since))
+        .bind(set.until.map(time))
+        .execute(&mut *conn)
+        .await?;
+        let until = set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"));
+        let event = Event {
+            at: set.since,
+            fleet: set.fleet.clone(),
+            outcome: format!("{}_set", set.kind.as_str()),
+            sentence: format!(
+                "set {} on {} {until}: {}",
+                set.kind.as_str(),
+                everything(set.fleet.as_ref()),
+                set.reason
+            ),
+            author: Some(set.author.clone()),
+        };
+        insert_event(conn, &event).await
+    }
+}
+
+pub(super) struct LiftOverride {
+    pub(super) fleet: Option<FleetName>,
+    pub(super) kind: OverrideKind,
+    pub(super) author: String,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+}
+
+impl Operation for LiftOverride {
+    type Output = bool;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<bool, Error> {
+        let lifted = sqlx::query(
+            "DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)",
+        )
+        .bind(scope(self.fleet.as_ref()))
+        .bind(self.kind.as_str())
+        .bind(time(self.at))
+        .execute(&mut *conn)
+        .await?;
+        if lifted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let event = Event {
+            at: self.at,
+            fleet: self.fleet.clone(),
+            outcome: format!("{}_lifted", self.kind.as_str()),
+            sentence: format!(
+                "lifted {} from {}: {}",
+                self.kind.as_str(),
+                everything(self.fleet.as_ref()),
+                self.reason
+            ),
+            author: Some(self.author.clone()),
+        };
+        insert_event(conn, &event).await?;
+        Ok(true)
+    }
+}
+
+pub(super) struct StepsStarted {
+    pub(super) fence: Fence,
+    pub(super) phase: Phase,
+    pub(super) steps: Vec<Step>,
+    pub(super) at: Timestamp,
+}
+
+impl Operation for StepsStarted {
+    type Output = Started;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Started, Error> {
+        let Fence { fleet, generation } = &self.fence;
+        let row = latest(conn, fleet).await?;
+        let latest = latest_generation(row.as_ref())?;
+        if row.is_none() || latest != *generation {
+            return Ok(Started::Superseded { latest });
+        }
+        let mut id = numbers(conn, self.steps.len()).await?;
+        let mut ids = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            sqlx::query(
+                "INSERT INTO step (id, fleet, generation, phase, kind, target, sentence, step, started_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            )
+            .bind(id)
+            .bind(fleet.to_string())
+            .bind(number(*generation))
+            .bind(self.phase.as_str())
+            .bind(step.kind())
+            .bind(step.target())
+            .bind(step.to_string())
+            .bind(json("step", step)?)
+            .bind(time(self.at))
+            .execute(&mut *conn)
+            .await?;
+            ids.push(id);
+            id += 1;
+        }
+        Ok(Started::Yes(ids))
+    }
+}
+
+pub(super) struct StepsFinished {
+    pub(super) outcomes: Vec<(i64, StepOutcome)>,
+    pub(super) at: Timestamp,
+}
+
+impl Operation for StepsFinished {
+    type Output = ();
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<(), Error> {
+        for (id, outcome) in &self.outcomes {
+            let (detail, transient) = match outcome {
+                StepOutcome::Done => (None, None),
+                StepOutcome::Failed { why, transient } => (Some(why.clone()), Some(i64::from(*transient))),
+                StepOutcome::Unknown(why) => (Some(why.clone()), None),
+            };
+            sqlx::query(
+                "UPDATE step SET finished_at = $1, outcome = $2, detail = $3, transient = $4 \
+                 WHERE id = $5 AND finished_at IS NULL",
+            )
+            .bind(time(self.at))
+            .bind(outcome.as_str())
+            .bind(detail)
+            .bind(transient)
+            .bind(*id)
+            .execute(&mut *conn)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct MarkInterrupted {
+    pub(super) at: Timestamp,
+}
+
+impl Operation for MarkInterrupted {
+    type Output = u64;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<u64, Error> {
+        let marked = sqlx::query(
+            "UPDATE step SET finished_at = $1, outcome = 'unknown', detail = 'interrupted' WHERE finished_at IS NULL",
+        )
+        .bind(time(self.at))
+        .execute(conn)
+        .await?;
+        Ok(marked.rows_affected())
+    }
+}
+
+pub(super) struct RecordEvent(pub(super) Event);
+
+impl Operation for RecordEvent {
+    type Output = ();
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<(), Error> {
+        insert_event(conn, &self.0).await
+    }
+}
+
+pub(super) struct Prune {
+    pub(super) before: Timestamp,
+}
+
+/// In this order: what an episode was overtaken by must outlive it. Steps go with their decision.
+const PRUNE: [&str; 5] = [
+    "DELETE FROM signal WHERE state = 'firing' AND last_seen < $1 AND EXISTS (SELECT 1 FROM signal AS other \
+     WHERE other.source = signal.source AND other.fingerprint = signal.fingerprint \
+     AND other.last_seen > signal.last_seen AND (other.starts_at > signal.starts_at OR other.state = 'firing' \
+     OR other.ends_at > signal.starts_at))",
+    "DELETE FROM signal WHERE state = 'resolved' AND last_seen < $1",
+    "DELETE FROM decision WHERE decided_at < $1 AND state <> 'moving' AND generation < \
+     (SELECT MAX(newer.generation) FROM decision AS newer WHERE newer.fleet = decision.fleet)",
+    "DELETE FROM event WHERE at < $1",
+    "DELETE FROM overrides WHERE until < $1",
+];
+
+impl Operation for Prune {
+    type Output = u64;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<u64, Error> {
+        let mut deleted = 0;
+        for statement in PRUNE {
+            let result = sqlx::query(statement).bind(time(self.before)).execute(&mut *conn).await?;
+            deleted += result.rows_affected();
+        }
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,179 @@
+//! What goes into the store and comes out of it, besides the nouns of `model`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::{Decision, FleetName, Generation, Override, Phase, Signal, Step, StepOutcome};
+
+/// Who opens the store: told to a second process that wants it.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// Where this process listens.
+    pub listen: String,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What a report of an alert changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upserted {
+    /// The episode was not known.
+    New,
+    /// The episode was known, and now says something else.
+    Updated,
+    /// Nothing but the time when it was last heard.
+    Unchanged,
+    /// It says that an episode fires which has ended. The episode stays ended.
+    Late {
+        /// When it ended. A sender that is *known* to see the alert fire after this time speaks of a new episode under
+        /// the old start: Prometheus keeps `startsAt` over an outage in which Alertmanager let the alert expire.
+        ended_at: Option<Timestamp>,
+    },
+}
+
+/// What a pass starts from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    /// Every episode that fires, and those resolved that were heard of in the last 24 hours; watchdogs included.
+    pub signals: Vec<Signal>,
+    /// The latest decision of each fleet.
+    pub decisions: BTreeMap<FleetName, Decision>,
+    /// Every decision of the last 7 days that moved a fleet, oldest first.
+    pub moves: Vec<Decision>,
+    /// What people set and has not expired.
+    pub overrides: Vec<Override>,
+}
+
+/// Whether a decision was taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Committed {
+    /// It is the fleet's latest now.
+    Yes,
+    /// Another decision came first.
+    Superseded {
+        /// The fleet's latest generation.
+        latest: Generation,
+    },
+    /// A move of the fleet is under way.
+    InFlight {
+        /// The decision that is moving.
+        generation: Generation,
+    },
+}
+
+/// Whether steps may act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Started {
+    /// They are in the journal under these ids, in their order.
+    Yes(Vec<i64>),
+    /// They act for a decision that is no longer the latest: nothing was written, nothing may act.
+    Superseded {
+        /// The fleet's latest generation.
+        latest: Generation,
+    },
+}
+
+/// One sentence of the story: what a pass found when that changed, or what a person did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// The fleet; none means all.
+    pub fleet: Option<FleetName>,
+    /// The outcome as one word.
+    pub outcome: String,
+    /// The sentence.
+    pub sentence: String,
+    /// The person, if it was one.
+    pub author: Option<String>,
+}
+
+/// A step as the journal has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepRecord {
+    /// Its number in the journal.
+    pub id: i64,
+    /// The fleet.
+    pub fleet: FleetName,
+    /// The decision on whose behalf it acts.
+    pub generation: Generation,
+    /// The phase of the move.
+    pub phase: Phase,
+    /// The step.
+    pub step: Step,
+    /// The step in words, as it was written down.
+    pub sentence: String,
+    /// When it was about to act.
+    pub started_at: Timestamp,
+    /// When its outcome was known.
+    pub finished_at: Option<Timestamp>,
+    /// What came of it; none while it acts, and after a crash.
+    pub outcome: Option<StepOutcome>,
+}
+
+/// One entry of the story. The ids of all three kinds count up together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum HistoryEntry {
+    /// A decision with its gates and its signal.
+    Decision {
+        /// Its number in the story.
+        id: i64,
+        /// The decision.
+        decision: Decision,
+    },
+    /// A step of a move.
+    Step(StepRecord),
+    /// A sentence.
+    Event {
+        /// Its number in the story.
+        id: i64,
+        /// The sentence.
+        event: Event,
+    },
+}
+
+impl HistoryEntry {
+    /// When it happened: decided, started, said.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Decision { decision, .. } => decision.decided_at,
+            Self::Step(step) => step.started_at,
+            Self::Event { event, .. } => event.at,
+        }
+    }
+
+    /// Its number in the story.
+    pub fn id(&self) -> i64 {
+        match self {
+            Self::Decision { id, .. } | Self::Event { id, .. } => *id,
+            Self::Step(step) => step.id,
+        }
+    }
+
+    /// The fleet; none means all.
+    pub fn fleet(&self) -> Option<&FleetName> {
+        match self {
+            Self::Decision { decision, .. } => Some(&decision.fleet),
+            Self::Step(step) => Some(&step.fleet),
+            Self::Event { event, .. } => event.fleet.as_ref(),
+        }
+    }
+}
+
+/// Counts since the store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Transactions that wrote.
+    pub commits: u64,
+    /// Operations taken from the queue.
+    pub operations: u64,
+    /// Operations refused because too many waited.
+    pub refused: u64,
+    /// Operations that wait now.
+    pub queue_depth: usize,
+}

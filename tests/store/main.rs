@@ -1,0 +1,573 @@
+//! The store on real files.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+mod processes;
+
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, process::Command};
+
+use futures::future::join_all;
+use proptest::prelude::*;
+use switchyard::{
+    model::{
+        Action, ClusterName, Decision, Fence, FleetName, Gate, GateReport, Generation, MoveKind, MoveState,
+        Override, OverrideKind, Phase, RunnerId, Signal, SignalKey, SignalState, Step, StepOutcome,
+        TagChange, TagStep, Timestamp,
+    },
+    store::{Committed, Error, Event, HistoryEntry, Holder, Started, Store, Upserted, merge},
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn url(directory: &tempfile::TempDir) -> String {
+    format!("sqlite://{}", directory.path().join("switchyard.db").display())
+}
+
+async fn open(directory: &tempfile::TempDir) -> Store {
+    open_url(&url(directory)).await.unwrap()
+}
+
+async fn open_url(url: &str) -> Result<Store, Error> {
+    Store::open(url, &Holder { listen: "127.0.0.1:9797".into(), now: at(0) }).await
+}
+
+fn fleet() -> FleetName {
+    "rnd".parse().unwrap()
+}
+
+fn cluster(name: &str) -> ClusterName {
+    name.parse().unwrap()
+}
+
+fn firing(fingerprint: &str, starts_at: i64, seen: i64) -> Signal {
+    Signal {
+        key: SignalKey {
+            source: "alertmanager".into(),
+            fingerprint: fingerprint.into(),
+            starts_at: at(starts_at),
+        },
+        action: Action::Failover,
+        fleet: Some(fleet()),
+        cluster: Some(cluster("blue")),
+        target: None,
+        state: SignalState::Firing,
+        ends_at: None,
+        labels: [("alertname".into(), "FleetDead".into())].into(),
+        annotations: [].into(),
+        first_seen: at(seen),
+        last_seen: at(seen),
+    }
+}
+
+fn resolved(fingerprint: &str, starts_at: i64, ends_at: i64, seen: i64) -> Signal {
+    Signal {
+        state: SignalState::Resolved,
+        ends_at: Some(at(ends_at)),
+        ..firing(fingerprint, starts_at, seen)
+    }
+}
+
+fn decision(generation: u64, second: i64) -> Decision {
+    Decision {
+        fleet: fleet(),
+        generation: Generation(generation),
+        kind: MoveKind::Failover,
+        from: Some(cluster("blue")),
+        to: cluster("green"),
+        reason: "blue is dead".into(),
+        author: "switchyard".into(),
+        signal: Some(firing("f", 0, 0).key),
+        gates: vec![GateReport { gate: Gate::Enabled, open: true, saw: "enabled".into(), query: None }],
+        decided_at: at(second),
+        state: MoveState::Moving,
+        finished_at: None,
+        acknowledged_at: None,
+    }
+}
+
+fn step(runner: u64) -> Step {
+    Step::Tag(TagStep {
+        cluster: cluster("green"),
+        runner: RunnerId(runner),
+        tag: "rnd-runner".parse().unwrap(),
+        change: TagChange::Add,
+        paused: None,
+    })
+}
+
+fn event(second: i64, fleet: Option<FleetName>) -> Event {
+    Event { at: at(second), fleet, outcome: "held".into(), sentence: "blue is held".into(), author: None }
+}
+
+#[tokio::test]
+async fn what_goes_in_comes_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let nanos = Timestamp::new(1_800_000_000, 123_456_789).unwrap();
+    let mut signal = firing("f", 0, 1);
+    signal.key.starts_at = nanos;
+    signal.target = Some(cluster("green"));
+    signal.annotations.insert("summary".into(), "it's \"dead\" \u{1f480}".into());
+    let watchdog = Signal { action: Action::Watchdog, fleet: None, cluster: None, ..firing("w", 0, 2) };
+    let ended = resolved("r", 0, 3, 3);
+    let outcomes = store.upsert_signals(vec![signal.clone(), watchdog.clone(), ended.clone()]).await.unwrap();
+    assert_eq!(outcomes, [Upserted::New, Upserted::New, Upserted::New]);
+
+    let first = Decision { kind: MoveKind::Adopt, state: MoveState::Done, ..decision(1, 4) };
+    assert_eq!(store.commit_decision(&first).await.unwrap(), Committed::Yes);
+    assert_eq!(store.commit_decision(&decision(2, 5)).await.unwrap(), Committed::Yes);
+    let pause = Override {
+        fleet: None,
+        kind: OverrideKind::Pause,
+        reason: "maintenance".into(),
+        author: "ann".into(),
+        since: at(6),
+        until: Some(at(100)),
+    };
+    store.set_override(&pause).await.unwrap();
+
+    store.close().await.unwrap();
+    let store = open(&directory).await;
+    let state = store.load(at(7)).await.unwrap();
+    let signals: BTreeSet<String> = state.signals.iter().map(|s| s.key.fingerprint.clone()).collect();
+    assert_eq!(signals, BTreeSet::from(["f".into(), "r".into(), "w".into()]));
+    for expected in [signal, watchdog, ended] {
+        assert!(state.signals.contains(&expected), "{expected:?}");
+    }
+    assert_eq!(state.decisions.into_values().collect::<Vec<_>>(), [decision(2, 5)]);
+    assert_eq!(state.moves, [decision(2, 5)], "an adoption is no move");
+    assert_eq!(state.overrides, [pause]);
+
+    let later = store.load(at(3 + 24 * 3600 + 1)).await.unwrap();
+    assert_eq!(later.signals.len(), 2, "a resolved signal is given for 24 hours");
+    assert!(later.overrides.is_empty(), "expired");
+    assert!(store.load(at(5 + 7 * 24 * 3600 + 1)).await.unwrap().moves.is_empty());
+}
+
+#[tokio::test]
+async fn a_late_firing_never_reopens_an_episode_and_says_when_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let one = |signal| {
+        let store = store.clone();
+        async move { store.upsert_signals(vec![signal]).await.unwrap().remove(0) }
+    };
+    assert_eq!(one(firing("f", 0, 1)).await, Upserted::New);
+    assert_eq!(one(firing("f", 0, 2)).await, Upserted::Unchanged);
+    let changed = Signal { annotations: [("value".into(), "0.2".into())].into(), ..firing("f", 0, 3) };
+    assert_eq!(one(changed.clone()).await, Upserted::Updated);
+    assert_eq!(one(resolved("f", 0, 10, 11)).await, Upserted::Updated);
+    assert_eq!(one(firing("f", 0, 12)).await, Upserted::Late { ended_at: Some(at(10)) });
+    assert_eq!(one(resolved("f", 0, 10, 13)).await, Upserted::Unchanged);
+    let signals = store.load(at(14)).await.unwrap().signals;
+    assert_eq!(signals.len(), 1);
+    assert_eq!(
+        (signals[0].state, signals[0].first_seen, signals[0].last_seen, signals[0].ends_at),
+        (SignalState::Resolved, at(1), at(13), Some(at(10)))
+    );
+    assert_eq!(one(firing("f", 20, 21)).await, Upserted::New, "a new episode is another one");
+}
+
+#[tokio::test]
+async fn an_episode_whose_start_moved_or_whose_end_got_lost_does_not_fire_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let firing_starts = |now| {
+        let store = store.clone();
+        async move {
+            let signals = store.load(at(now)).await.unwrap().signals;
+            let firing = signals.iter().filter(|s| s.state == SignalState::Firing);
+            firing.map(|s| s.key.starts_at).collect::<Vec<_>>()
+        }
+    };
+    // Two Prometheus servers: the start moves to the earlier one.
+    store.upsert_signals(vec![firing("f", 20, 21)]).await.unwrap();
+    store.upsert_signals(vec![firing("f", 10, 22)]).await.unwrap();
+    assert_eq!(firing_starts(23).await, [at(10)]);
+    // Only the earlier start is ever resolved.
+    store.upsert_signals(vec![resolved("f", 10, 30, 31)]).await.unwrap();
+    assert!(firing_starts(32).await.is_empty());
+    // A new episode is not ended by an old end, even when that comes late.
+    store.upsert_signals(vec![firing("f", 40, 41)]).await.unwrap();
+    store.upsert_signals(vec![resolved("f", 10, 30, 42)]).await.unwrap();
+    assert_eq!(firing_starts(43).await, [at(40)]);
+    // The end of this one gets lost (a silence swallows it); the next episode tells.
+    store.upsert_signals(vec![firing("f", 60, 61)]).await.unwrap();
+    assert_eq!(firing_starts(62).await, [at(60)]);
+    // Long after that, the past goes, and what fires stays.
+    assert_eq!(store.prune(at(1000)).await.unwrap(), 3);
+    assert_eq!(firing_starts(1001).await, [at(60)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Any order, any repetition, any split over calls: the same rows.
+    #[test]
+    fn reports_end_in_the_same_state_whatever_their_order(
+        (reports, shuffled) in prop::collection::vec((0..3_u8, any::<bool>(), 0..5_i64, 0..5_i64), 1..12)
+            .prop_flat_map(|r| {
+                let twice: Vec<_> = r.iter().chain(&r).copied().collect();
+                (Just(r), Just(twice).prop_shuffle())
+            })
+    ) {
+        let signal = |&(fingerprint, fires, end, seen): &(u8, bool, i64, i64)| {
+            let fingerprint = fingerprint.to_string();
+            if fires { firing(&fingerprint, 0, seen) } else { resolved(&fingerprint, 0, end, seen) }
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let stored = |signals: Vec<Signal>| runtime.block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let store = open(&directory).await;
+            let calls = signals.chunks(3).map(|call| store.upsert_signals(call.to_vec()));
+            for outcome in join_all(calls).await {
+                outcome.unwrap();
+            }
+            let signals = store.load(at(10)).await.unwrap().signals;
+            store.close().await.unwrap();
+            signals
+        });
+        let expected = stored(reports.iter().map(signal).collect());
+        prop_assert_eq!(&stored(shuffled.iter().map(signal).collect()), &expected);
+        for row in &expected {
+            let same: Vec<Signal> = reports.iter().map(signal).filter(|s| s.key == row.key).collect();
+            let merged = same.iter().fold(same[0].clone(), |old, new| merge(&old, new));
+            prop_assert_eq!(row, &merged);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_4_of_twenty_decisions_at_once_one_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let race = (0..20).map(|i| {
+        let store = store.clone();
+        let decision = Decision { reason: format!("candidate {i}"), ..decision(1, i) };
+        tokio::spawn(async move { (store.commit_decision(&decision).await.unwrap(), decision) })
+    });
+    let results: Vec<(Committed, Decision)> = join_all(race).await.into_iter().map(Result::unwrap).collect();
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(|(c, _)| *c == Committed::Yes);
+    assert_eq!(won.len(), 1);
+    assert!(lost.iter().all(|(c, _)| *c == Committed::Superseded { latest: Generation(1) }));
+    assert_eq!(store.load(at(30)).await.unwrap().decisions.get(&fleet()), Some(&won[0].1));
+}
+
+#[tokio::test]
+async fn promise_4_a_decision_waits_for_the_move_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let (rnd, first) = (fleet(), Generation(1));
+    assert_eq!(
+        store.commit_decision(&decision(2, 0)).await.unwrap(),
+        Committed::Superseded { latest: Generation(0) }
+    );
+    assert_eq!(store.commit_decision(&decision(1, 0)).await.unwrap(), Committed::Yes);
+    assert_eq!(
+        store.commit_decision(&decision(2, 1)).await.unwrap(),
+        Committed::InFlight { generation: first }
+    );
+    assert!(!store.finish_decision(&rnd, Generation(2), MoveState::Done, at(2)).await.unwrap());
+    assert_eq!(store.acknowledge(&rnd, "ann", "early", at(2)).await.unwrap(), None, "nothing failed yet");
+    assert!(store.finish_decision(&rnd, first, MoveState::Failed, at(3)).await.unwrap());
+    assert!(!store.finish_decision(&rnd, first, MoveState::Done, at(4)).await.unwrap(), "it ended already");
+    assert!(store.load(at(5)).await.unwrap().decisions[&rnd].latched());
+
+    assert_eq!(store.acknowledge(&rnd, "ann", "cable", at(6)).await.unwrap(), Some(first));
+    assert_eq!(store.acknowledge(&rnd, "ann", "cable", at(7)).await.unwrap(), None, "once is enough");
+    let latest = store.load(at(8)).await.unwrap().decisions.remove(&rnd).unwrap();
+    assert_eq!((latest.state, latest.acknowledged_at), (MoveState::Failed, Some(at(6))));
+    assert_eq!(store.commit_decision(&decision(2, 9)).await.unwrap(), Committed::Yes);
+    let HistoryEntry::Event { event, .. } = &store.history(None, 5).await.unwrap()[1] else {
+        panic!("the acknowledgement is part of the story")
+    };
+    assert_eq!((event.outcome.as_str(), event.author.as_deref()), ("acknowledged", Some("ann")));
+}
+
+#[tokio::test]
+async fn the_journal_knows_what_was_under_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let fence = |generation| Fence { fleet: fleet(), generation: Generation(generation) };
+    let start = |generation, steps: Vec<Step>| {
+        let (store, fence) = (store.clone(), fence(generation));
+        async move { store.steps_started(&fence, Phase::Prepare, &steps, at(1)).await.unwrap() }
+    };
+    assert_eq!(start(1, vec![step(1)]).await, Started::Superseded { latest: Generation(0) });
+    assert_eq!(start(0, vec![step(1)]).await, Started::Superseded { latest: Generation(0) });
+    assert_eq!(store.commit_decision(&decision(1, 0)).await.unwrap(), Committed::Yes);
+    let Started::Yes(ids) = start(1, vec![step(1), step(2), step(3)]).await else { panic!("refused") };
+    assert_eq!(ids.len(), 3);
+    let failed = StepOutcome::Failed { why: "403".into(), transient: true };
+    store.steps_finished(&[(ids[0], StepOutcome::Done), (ids[1], failed.clone())], at(2)).await.unwrap();
+
+    let unfinished = store.unfinished_steps().await.unwrap();
+    assert_eq!(unfinished.iter().map(|s| (s.id, &s.step)).collect::<Vec<_>>(), [(ids[2], &step(3))]);
+    store.close().await.unwrap();
+    let store = open(&directory).await;
+    assert_eq!(store.mark_interrupted(at(3)).await.unwrap(), 1);
+    assert_eq!(store.mark_interrupted(at(4)).await.unwrap(), 0);
+    store.steps_finished(&[(ids[2], StepOutcome::Done)], at(5)).await.unwrap();
+    let outcomes: Vec<Option<StepOutcome>> = store
+        .history(Some(&fleet()), 3)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| match entry {
+            HistoryEntry::Step(step) => step.outcome,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let interrupted = StepOutcome::Unknown("interrupted".into());
+    assert_eq!(outcomes, [Some(interrupted), Some(failed), Some(StepOutcome::Done)], "newest first");
+
+    store.finish_decision(&fleet(), Generation(1), MoveState::Done, at(6)).await.unwrap();
+    assert_eq!(store.commit_decision(&decision(2, 7)).await.unwrap(), Committed::Yes);
+    assert_eq!(
+        store.steps_started(&fence(1), Phase::Retire, &[step(1)], at(8)).await.unwrap(),
+        Started::Superseded { latest: Generation(2) }
+    );
+}
+
+#[tokio::test]
+async fn overrides_are_set_replaced_and_lifted_and_the_story_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let pause = |fleet, since, until: Option<i64>| Override {
+        fleet,
+        kind: OverrideKind::Pause,
+        reason: "work".into(),
+        author: "ann".into(),
+        since: at(since),
+        until: until.map(at),
+    };
+    store.set_override(&pause(None, 1, None)).await.unwrap();
+    store.set_override(&pause(Some(fleet()), 2, Some(10))).await.unwrap();
+    store.set_override(&pause(Some(fleet()), 3, Some(20))).await.unwrap();
+    let overrides = store.load(at(4)).await.unwrap().overrides;
+    assert_eq!(overrides, [pause(None, 1, None), pause(Some(fleet()), 3, Some(20))]);
+
+    let lift = |fleet: Option<FleetName>, second| {
+        let store = store.clone();
+        async move {
+            store.lift_override(fleet.as_ref(), OverrideKind::Pause, "bob", "done", at(second)).await.unwrap()
+        }
+    };
+    assert!(lift(None, 5).await);
+    assert!(!lift(None, 6).await, "lifted already");
+    assert!(!lift(Some(fleet()), 30).await, "expired by itself");
+    let said: Vec<String> = store
+        .history(Some(&fleet()), 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| match entry {
+            HistoryEntry::Event { event, .. } => event.sentence,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "lifted pause from all fleets: done",
+            "set pause on fleet rnd until 2027-01-15T08:00:20Z: work",
+            "set pause on fleet rnd until 2027-01-15T08:00:10Z: work",
+            "set pause on all fleets until lifted: work",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn history_is_ordered_limited_filtered_and_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let other = Decision { fleet: "qa".parse().unwrap(), ..decision(1, 0) };
+    assert_eq!(store.commit_decision(&other).await.unwrap(), Committed::Yes);
+    store.record_event(&event(1, None)).await.unwrap();
+    store.record_event(&event(1, Some(fleet()))).await.unwrap();
+    assert_eq!(store.commit_decision(&decision(1, 1)).await.unwrap(), Committed::Yes);
+    let fence = Fence { fleet: fleet(), generation: Generation(1) };
+    assert!(matches!(
+        store.steps_started(&fence, Phase::Prepare, &[step(7)], at(1)).await.unwrap(),
+        Started::Yes(_)
+    ));
+    let all = store.history(None, 100).await.unwrap();
+    let ids: Vec<i64> = all.iter().map(HistoryEntry::id).collect();
+    assert_eq!(ids, [5, 4, 3, 2, 1], "what happened at the same time keeps its order");
+    assert_eq!(store.history(Some(&fleet()), 100).await.unwrap(), all[..4]);
+    assert_eq!(store.history(None, 2).await.unwrap(), all[..2]);
+    let json = serde_json::to_value(&all[..2]).unwrap();
+    assert_eq!(json[0]["entry"], "step");
+    assert_eq!(json[0]["sentence"], "add tag rnd-runner to runner 7 of green");
+    assert_eq!(json[1]["entry"], "decision");
+    assert_eq!(json[1]["decision"]["gates"][0]["gate"], "enabled");
+}
+
+#[tokio::test]
+async fn pruning_keeps_what_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    for generation in 1..=3 {
+        assert_eq!(store.commit_decision(&decision(generation, 0)).await.unwrap(), Committed::Yes);
+        let fence = Fence { fleet: fleet(), generation: Generation(generation) };
+        let started = store.steps_started(&fence, Phase::Prepare, &[step(1)], at(0)).await.unwrap();
+        assert!(matches!(started, Started::Yes(_)));
+        store.finish_decision(&fleet(), Generation(generation), MoveState::Done, at(1)).await.unwrap();
+    }
+    let moving = Decision { fleet: "qa".parse().unwrap(), ..decision(1, 0) };
+    assert_eq!(store.commit_decision(&moving).await.unwrap(), Committed::Yes);
+    store.upsert_signals(vec![firing("f", 0, 0), resolved("r", 0, 1, 1)]).await.unwrap();
+    store.record_event(&event(0, None)).await.unwrap();
+    store.record_event(&event(100, None)).await.unwrap();
+
+    assert_eq!(store.prune(at(50)).await.unwrap(), 4, "two decisions, one signal, one event");
+    let state = store.load(at(101)).await.unwrap();
+    assert_eq!(state.signals, [firing("f", 0, 0)]);
+    assert_eq!(state.decisions.len(), 2);
+    assert_eq!(store.history(None, 100).await.unwrap().len(), 2 + 1 + 1, "steps go with their decision");
+    assert_eq!(store.commit_decision(&decision(4, 102)).await.unwrap(), Committed::Yes);
+    let newest = &store.history(None, 1).await.unwrap()[0];
+    assert!(newest.id() > 9, "numbers are never given twice: {}", newest.id());
+}
+
+/// All futures are polled once before the writer runs: the queue fills, and what fits shares few transactions.
+#[tokio::test(flavor = "current_thread")]
+async fn many_at_once_share_transactions_and_too_many_are_told_to_come_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let burst = 2000;
+    let outcomes =
+        join_all((0..burst).map(|i| store.upsert_signals(vec![firing(&format!("{i}"), 0, 0)]))).await;
+    let (taken, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    let stats = store.stats();
+    assert!(taken.len() >= 1000 && !refused.is_empty(), "{stats:?}");
+    assert!(refused.iter().all(|r| matches!(r, Err(error @ Error::Busy) if error.is_transient())));
+    assert_eq!(store.load(at(1)).await.unwrap().signals.len(), taken.len());
+    assert_eq!((stats.operations, stats.refused), (taken.len() as u64, refused.len() as u64));
+    assert!(stats.commits < stats.operations / 10, "{stats:?}");
+    assert_eq!(stats.queue_depth, 0);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn closing_writes_what_waits_and_takes_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let writes = join_all((0..50).map(|i| store.upsert_signals(vec![firing(&format!("{i}"), 0, 0)])));
+    let (outcomes, closed) = tokio::join!(writes, store.clone().close());
+    closed.unwrap();
+    assert!(outcomes.iter().all(Result::is_ok));
+    let late = store.upsert_signals(vec![firing("late", 0, 0)]).await;
+    assert!(matches!(late, Err(Error::Closed)), "{late:?}");
+    assert!(store.load(at(0)).await.is_err_and(|error| error.is_transient()));
+    let wal = directory.path().join("switchyard.db-wal");
+    assert!(!wal.exists() || wal.metadata().unwrap().len() == 0, "the file alone is whole");
+    assert_eq!(open(&directory).await.load(at(0)).await.unwrap().signals.len(), 50);
+}
+
+#[tokio::test]
+async fn opening_again_changes_nothing_and_a_newer_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let store = open(&directory).await;
+        store.upsert_signals(vec![firing(&round.to_string(), 0, 0)]).await.unwrap();
+        store.close().await.unwrap();
+    }
+    let store = open(&directory).await;
+    assert_eq!(store.load(at(0)).await.unwrap().signals.len(), 3);
+    store.close().await.unwrap();
+
+    sqlx::any::install_default_drivers();
+    let raw = sqlx::AnyPool::connect(&url(&directory)).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'future', 1, x'00', 0)",
+    )
+    .execute(&raw)
+    .await
+    .unwrap();
+    raw.close().await;
+    let refused = open_url(&url(&directory)).await;
+    assert!(matches!(refused, Err(Error::Migrate(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    store.upsert_signals(vec![firing("f", 0, 0)]).await.unwrap();
+    let mut seen = 0;
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
+        seen += 1;
+    }
+    assert_eq!(seen, 4, "database, log, index, lock");
+}
+
+#[tokio::test]
+async fn wrong_places_are_named_with_the_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing/switchyard.db");
+    let error = open_url(&format!("sqlite://{}", missing.display())).await.unwrap_err().to_string();
+    assert!(
+        error.contains(missing.parent().unwrap().to_str().unwrap()) && error.contains("create it"),
+        "{error}"
+    );
+    for url in ["mysql://x", "sqlite://", "sqlite://:memory:", "sqlite:///var/lib/", "sqlite://a.db?mode=ro"]
+    {
+        let error = open_url(url).await.unwrap_err();
+        assert!(matches!(error, Error::Url { .. }) && error.to_string().contains(url), "{error}");
+    }
+    let error = open_url(&format!("sqlite://{}", directory.path().display())).await.unwrap_err();
+    assert!(matches!(error, Error::File { .. }), "a directory is no file: {error}");
+    let odd = directory.path().join("with space?.db".replace('?', "#"));
+    open_url(&format!("sqlite://{}", odd.display())).await.unwrap().close().await.unwrap();
+    assert!(odd.exists());
+    let error = open_url(&format!("sqlite://{}/100%41.db", directory.path().display())).await.unwrap_err();
+    assert!(matches!(error, Error::Url { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn people_read_it_with_sqlite3() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    store.upsert_signals(vec![firing("f00d", 0, 1), resolved("f00d", 0, 9, 10)]).await.unwrap();
+    assert_eq!(store.commit_decision(&decision(1, 2)).await.unwrap(), Committed::Yes);
+    let fence = Fence { fleet: fleet(), generation: Generation(1) };
+    let Started::Yes(ids) = store.steps_started(&fence, Phase::Prepare, &[step(7)], at(3)).await.unwrap()
+    else {
+        panic!("refused")
+    };
+    let unknown = StepOutcome::Unknown("timeout".into());
+    store.steps_finished(&[(ids[0], unknown)], at(4)).await.unwrap();
+    store.record_event(&event(5, Some(fleet()))).await.unwrap();
+    store.finish_decision(&fleet(), Generation(1), MoveState::Done, at(6)).await.unwrap();
+
+    // While Switchyard runs.
+    let database = directory.path().join("switchyard.db");
+    let output =
+        Command::new("sqlite3").arg("-readonly").arg(&database).arg("select * from history").output();
+    let output = match output {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            assert!(std::env::var_os("CI").is_none(), "install sqlite3");
+            eprintln!("SKIPPED: sqlite3 is not installed, nobody looked whether people can read the store");
+            return;
+        }
+        output => output.unwrap(),
+    };
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [
+            "2027-01-15T08:00:01Z|rnd||alert|failover asked for by alert f00d about blue, firing since 2027-01-15T08:00:00Z|alertmanager",
+            "2027-01-15T08:00:02Z|rnd|1|decision|failover from blue to green: blue is dead|switchyard",
+            "2027-01-15T08:00:03Z|rnd|1|step|prepare: add tag rnd-runner to runner 7 of green: unknown (timeout)|",
+            "2027-01-15T08:00:05Z|rnd||event|blue is held|",
+            "2027-01-15T08:00:06Z|rnd|1|move|failover to green done|",
+            "2027-01-15T08:00:09Z|rnd||alert|failover no longer asked for by alert f00d about blue|alertmanager",
+        ]
+    );
+}
