@@ -1,0 +1,34 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench fmt lint docs alerts-test
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: ## watch a fleet move between two clusters, all on this machine (ONCE=1: one round, then exit)
+	scripts/setup demo
+	cargo build --package switchyard
+	cargo run --package switchyard-lab --bin demo
+
+test: ## set up what is missing, then test the rules and everything else
+	scripts/setup test
+	alerts/tests/run
+	cargo test --workspace
+
+bench: ## measure
+	scripts/setup test
+	cargo build --release
+	cargo run --release --package switchyard-lab --bin bench
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## formatting and clippy, without mercy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: ## build the crate documentation and check every link in the pages
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
+	scripts/check-links
+
+alerts-test: ## test alert rules and routes with promtool and amtool
+	alerts/tests/run
