@@ -1,0 +1,366 @@
+//! The sections beside the fleets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::{
+    Alertmanager, Api, Config, DnsProvider, Gitlab, Pace, Prometheus, Rfc2136, Scope, Store, Web, Webhook,
+    fleets::{self, Provider},
+    problem::Complaint,
+    values::{Bytes, Count, DnsName, List, Owner, Positive, Servers, urls},
+    walk::{Table, Walk, from_environment},
+};
+use crate::model::{Budget, Limits, Topology};
+
+/// Reads all sections. None only when something is wrong, and then it is among the problems.
+pub(super) fn read(walk: &Walk, root: Table<'_>) -> Option<Config> {
+    let gitlab = gitlab(&root.table("gitlab"));
+    let prometheus = prometheus(&root.table("prometheus"));
+    let alertmanager = alertmanager(&root.table("alertmanager"));
+    let webhook = webhook(&root.table("webhook"));
+    let api = api(&root.table("api"));
+    if let (Some(webhook), Some(api)) = (&webhook.token, &api.token)
+        && webhook.expose_secret() == api.expose_secret()
+    {
+        let mend = "give Alertmanager a token of its own";
+        walk.warn("webhook.token_file", "holds the same token as api.token_file", mend);
+    }
+    let web = Web { url: root.table("web").default("url", "http://127.0.0.1:9797") };
+    let store = store(&root.table("store"));
+    let pace = Pace { period: root.table("loop").default::<Positive>("period", "10s").0 };
+    let limits = limits(&root.table("limits"));
+    let (providers, dns) = dns(&root.table("dns"));
+    let fleets = fleets::read(&root, &providers);
+    Some(Config {
+        gitlab: gitlab?,
+        prometheus,
+        alertmanager,
+        webhook,
+        api,
+        web,
+        store: store?,
+        pace,
+        dns,
+        topology: Topology { fleets: fleets.fleets, limits },
+        queries: fleets.queries,
+        warnings: Vec::new(),
+    })
+}
+
+fn gitlab(table: &Table<'_>) -> Option<Gitlab> {
+    let url: Option<Url> = table.required("url");
+    if let Some(url) = &url {
+        warn_clear_text(table, "url", url);
+    }
+    let token = secret(table, "token", "token_file");
+    if token.is_none() && !table.has("token") && !table.has("token_file") {
+        table.problem("token_file", "is missing", "name the file that holds GitLab's access token");
+    }
+    let scope = table.default::<Scope>("scope", "instance");
+    let concurrency = table.default::<Count>("concurrency", "4").0.get() as usize;
+    let timeout = table.default::<Duration>("timeout", "10s");
+    let ca = ca(table);
+    Some(Gitlab { url: url?, token: token?, scope, concurrency, timeout, ca })
+}
+
+fn prometheus(table: &Table<'_>) -> Prometheus {
+    let urls = servers(table);
+    match urls.len() {
+        0 if !table.has("urls") => {
+            table.problem(
+                "urls",
+                "is missing",
+                "name every Prometheus server: without evidence nothing moves",
+            );
+        }
+        1 => table.warn(
+            "urls",
+            "names only one server",
+            "add one outside of the clusters it judges, or the evidence dies with its cluster",
+        ),
+        _ => {}
+    }
+    let token = secret(table, "token", "token_file");
+    warn_token_in_clear(table, &urls, token.as_ref());
+    Prometheus {
+        urls,
+        timeout: table.default("timeout", "5s"),
+        concurrency: table.default::<Count>("concurrency", "8").0.get() as usize,
+        token,
+        ca: ca(table),
+    }
+}
+
+fn alertmanager(table: &Table<'_>) -> Alertmanager {
+    let urls = servers(table);
+    if !table.has("urls") {
+        table.warn(
+            "urls",
+            "is not set: a lost webhook is a lost failover",
+            "name every Alertmanager, so that alerts are also fetched",
+        );
+    }
+    let token = secret(table, "token", "token_file");
+    warn_token_in_clear(table, &urls, token.as_ref());
+    Alertmanager {
+        urls,
+        poll: table.default::<Positive>("poll", "30s").0,
+        timeout: table.default("timeout", "5s"),
+        token,
+        ca: ca(table),
+    }
+}
+
+fn webhook(table: &Table<'_>) -> Webhook {
+    let token = secret(table, "token", "token_file");
+    if token.is_none() {
+        table.warn(
+            "token_file",
+            "is not set: webhooks are taken from this machine only",
+            "name the file that holds Alertmanager's Bearer token",
+        );
+    }
+    Webhook { token, max_body: table.default::<Bytes>("max_body", "8MiB").0 }
+}
+
+fn api(table: &Table<'_>) -> Api {
+    let token = secret(table, "token", "token_file");
+    if token.is_none() {
+        table.warn(
+            "token_file",
+            "is not set: people's actions are refused",
+            "name the file that holds the token for switch, pause, resume and ack",
+        );
+    }
+    let read_token = secret(table, "read_token", "read_token_file");
+    if let (Some(act), Some(read)) = (&token, &read_token)
+        && act.expose_secret() == read.expose_secret()
+    {
+        table.problem(
+            "read_token_file",
+            "holds the same token as api.token_file",
+            "use another one: who may look must not be able to act",
+        );
+    }
+    Api { token, read_token }
+}
+
+fn store(table: &Table<'_>) -> Option<Store> {
+    const MEND: &str =
+        "write it as \"sqlite:///var/lib/switchyard/switchyard.db\" or \"postgres://user@host/database\"";
+    let url = table.default::<String>("url", "sqlite:///var/lib/switchyard/switchyard.db");
+    let password = secret(table, "password", "password_file");
+    let retention = table.default::<Positive>("retention", "400d").0;
+    let url = match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => {
+            if password.is_some() {
+                table.problem("password_file", "is set, and SQLite has no password", "remove it");
+            }
+            url
+        }
+        Some("postgres" | "postgresql") => {
+            let Ok(mut parsed) = Url::parse(&url) else {
+                table.problem("url", "is not an address", MEND);
+                return None;
+            };
+            if parsed.password().is_some() && table.in_file("url") {
+                table.problem(
+                    "url",
+                    "holds a password",
+                    format!("use store.password_file, or set the whole address as {}", table.variable("url")),
+                );
+            }
+            if let Some(password) = &password
+                && parsed.set_password(Some(password.expose_secret())).is_err()
+            {
+                table.problem("url", "has no place for the password", MEND);
+            }
+            parsed.into()
+        }
+        // What is none of the two may hold a password as well: it is not repeated.
+        _ => {
+            table.problem("url", "is neither SQLite nor PostgreSQL", MEND);
+            return None;
+        }
+    };
+    Some(Store { url: url.into(), retention })
+}
+
+fn limits(table: &Table<'_>) -> Limits {
+    Limits {
+        budget: Budget {
+            moves: table.default("moves", "3"),
+            window: table.default::<Positive>("window", "1h").0,
+        },
+        watchdog_max_age: table.default::<Positive>("watchdog_max_age", "10m").0,
+        evidence_max_age: table.default::<Positive>("evidence_max_age", "2m").0,
+    }
+}
+
+fn dns(table: &Table<'_>) -> (BTreeMap<String, Provider>, BTreeMap<String, DnsProvider>) {
+    let mut seen = BTreeMap::new();
+    let mut providers = BTreeMap::new();
+    for (name, table) in table.named("providers", "<provider>") {
+        let kind: Option<String> = table.required("type");
+        if let Some(other) = kind.as_deref().filter(|kind| *kind != "rfc2136") {
+            table.problem("type", format!("{other:?} is not supported"), "use \"rfc2136\"");
+        }
+        let provider = rfc2136(&table);
+        seen.insert(name.clone(), Provider { zone: provider.as_ref().map(|p| p.zone.clone()) });
+        if let Some(provider) = provider {
+            providers.insert(name, DnsProvider::Rfc2136(provider));
+        }
+    }
+    (seen, providers)
+}
+
+fn rfc2136(table: &Table<'_>) -> Option<Rfc2136> {
+    let server: Option<SocketAddr> = table.required("server");
+    let zone = table.required::<DnsName>("zone");
+    let tsig_name = table.optional::<DnsName>("tsig_name").map(|name| name.0);
+    let tsig_algorithm = table.optional("tsig_algorithm");
+    let tsig_secret = secret(table, "tsig_secret", "tsig_secret_file");
+    if tsig_secret.is_none() && !table.has("tsig_secret") && !table.has("tsig_secret_file") {
+        table.problem("tsig_secret_file", "is missing", "name the file that holds the TSIG key");
+    }
+    let verify = table.optional::<Servers>("verify").map(|servers| servers.0).unwrap_or_default();
+    let owner = table.default::<Owner>("owner", "switchyard").0;
+    let timeout = table.default("timeout", "3s");
+    Some(Rfc2136 {
+        server: server?,
+        zone: zone?.0,
+        tsig_name,
+        tsig_algorithm,
+        tsig_secret: tsig_secret?,
+        verify,
+        owner,
+        timeout,
+    })
+}
+
+/// The key `urls`.
+fn servers(table: &Table<'_>) -> Vec<Url> {
+    let Some(List(list)) = table.optional("urls") else { return Vec::new() };
+    if list.is_empty() {
+        table.problem("urls", "names no server", "name at least one");
+    }
+    let mut seen = BTreeSet::new();
+    let mut good = Vec::new();
+    for (index, url) in urls(&list).into_iter().enumerate() {
+        match url {
+            Err(Complaint { wrong, mend }) => {
+                table.problem("urls", format!("entry {} {wrong}", index + 1), mend)
+            }
+            Ok(url) if !seen.insert(url.clone()) => {
+                table.problem("urls", format!("names {url} twice"), "name every server once");
+            }
+            Ok(url) => good.push(url),
+        }
+    }
+    good
+}
+
+fn loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn warn_clear_text(table: &Table<'_>, key: &str, url: &Url) {
+    if url.scheme() == "http" && !loopback(url) {
+        table.warn(key, format!("sends the token to {url} in clear text"), "use https://");
+    }
+}
+
+fn warn_token_in_clear(table: &Table<'_>, urls: &[Url], token: Option<&SecretString>) {
+    if token.is_some() {
+        urls.iter().for_each(|url| warn_clear_text(table, "urls", url));
+    }
+}
+
+fn unreadable(error: &io::Error, path: &Path) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        io::ErrorKind::InvalidData => "it is not text".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("cannot read {}: {why}", path.display())
+}
+
+/// A secret, from the environment or from a file. Nothing about its content is ever said.
+fn secret(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<SecretString> {
+    let file: Option<PathBuf> = table.optional(file_key);
+    if let Some(value) = table.raw(key, "a secret, by environment only") {
+        if !from_environment(value) {
+            table.problem(
+                key,
+                "is a secret and must not stand in the file",
+                format!("use {file_key}, or set {}", table.variable(key)),
+            );
+            return None;
+        }
+        return usable(table, key, value.clone().into_string().unwrap_or_default());
+    }
+    let path = table.walk.dir.join(file?);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            let mend = format!("put the secret there, or set {}", table.variable(key));
+            table.problem(file_key, unreadable(&error, &path), mend);
+            return None;
+        }
+    };
+    if let Ok(metadata) = fs::metadata(&path)
+        && metadata.permissions().mode() & 0o004 != 0
+    {
+        table.warn(
+            file_key,
+            format!("{} can be read by everybody", path.display()),
+            "take the right away (chmod o-r; in Kubernetes: defaultMode 0440)",
+        );
+    }
+    usable(table, file_key, text)
+}
+
+fn usable(table: &Table<'_>, key: &str, text: String) -> Option<SecretString> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.trim().is_empty() {
+        table.problem(key, "the secret is empty", "write the secret into it");
+        return None;
+    }
+    // A key as tsig-keygen prints it has several lines; everything else goes into a header.
+    if !key.starts_with("tsig") && text.chars().any(|c| c.is_control() || c == ' ') {
+        table.problem(key, "the secret holds spaces or several lines", "leave only the secret in it");
+        return None;
+    }
+    Some(text.to_owned().into())
+}
+
+/// The key `ca_file`.
+fn ca(table: &Table<'_>) -> Option<String> {
+    let path = table.walk.dir.join(table.optional::<PathBuf>("ca_file")?);
+    match fs::read_to_string(&path) {
+        Err(error) => {
+            table.problem("ca_file", unreadable(&error, &path), "put the certificates there as PEM");
+            None
+        }
+        Ok(pem) if !pem.contains("-----BEGIN CERTIFICATE-----") => {
+            table.problem("ca_file", format!("{} holds no certificate", path.display()), "write them as PEM");
+            None
+        }
+        Ok(pem) => Some(pem),
+    }
+}
