@@ -11,6 +11,7 @@ pub mod process;
 pub mod prometheus;
 pub mod rules;
 pub mod runner;
+pub mod scene;
 pub mod switchyard;
 pub mod values;
 pub mod wait;

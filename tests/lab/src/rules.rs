@@ -58,6 +58,9 @@ mod tests {
             replace(&texts, "# why\n[90s]\t[20s]\nfor: 1m\tfor: 3s\n").unwrap(),
             ["a[20s]", "for: 3s"]
         );
+        assert!(fast().unwrap().iter().any(|text| text.contains("SwitchyardFailover")));
+        let route = route(([127, 0, 0, 1], 4711).into(), Path::new("/run/token")).unwrap();
+        assert!(route.contains("http://127.0.0.1:4711/api/v1/alerts") && !route.contains(":9797"), "{route}");
         assert!(replace(&texts, "[5m]\t[1m]").unwrap_err().to_string().contains("[5m]"));
     }
 }
