@@ -165,6 +165,16 @@ impl Error {
         }
     }
 
+    /// Whether GitLab itself says that this thing is not there. A bare 404 may be a proxy that found no GitLab.
+    pub(super) fn says_not_found(&self, thing: &str) -> bool {
+        match self {
+            Self::Status { status: 404, message, .. } => {
+                message.to_lowercase().contains(&format!("{thing} not found"))
+            }
+            _ => false,
+        }
+    }
+
     /// Read for a write only. 5xx is `Unknown`: a proxy gives it also when GitLab went on behind it.
     pub(super) fn fate(&self) -> Fate {
         match self {

@@ -93,12 +93,12 @@ impl Size {
         self.now.load(Ordering::Relaxed)
     }
 
-    /// Twice as many cost at most twice as much.
+    /// So many more cost at most so much more: what does not grow with the number is paid once.
     fn learn(&self, used: usize, cost: Option<Complexity>) {
         if let Some(Complexity { score, limit }) = cost
-            && score * 2 <= limit
+            && (1..=limit).contains(&score)
         {
-            let more = (used * 2).min(self.max);
+            let more = (used * limit / score).min(self.max);
             let _ = self.now.compare_exchange(used, more, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
@@ -112,8 +112,8 @@ impl Size {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Complexity {
-    score: u64,
-    limit: u64,
+    score: usize,
+    limit: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -349,7 +349,7 @@ impl Client {
     }
 
     /// Whether GraphQL answers at all: the complexity limit for this token.
-    pub(super) async fn probe_graphql(&self) -> Result<Option<u64>, Failure> {
+    pub(super) async fn probe_graphql(&self) -> Result<Option<usize>, Failure> {
         let query = "query{queryComplexity{score limit}}";
         let envelope = self.ask("graphql_probe", query, json!({})).await?;
         Ok(complexity(&envelope.data.unwrap_or_default()).map(|c| c.limit))

@@ -112,9 +112,12 @@ impl Client {
         if let Some(tag) = tag {
             query.push(("tag_list", tag.as_str()));
         }
-        let reply = self.http.get(LIST, &segments, &query).await.map_err(|error| match error.status() {
-            Some(404) => Error::Scope(self.scope.to_string()),
-            _ => error,
+        let reply = self.http.get(LIST, &segments, &query).await.map_err(|error| {
+            if error.says_not_found("group") || error.says_not_found("project") {
+                Error::Scope(self.scope.to_string())
+            } else {
+                error
+            }
         })?;
         let rows: Vec<Row> = reply.json()?;
         Ok(Page {
@@ -134,7 +137,7 @@ impl Client {
     async fn whole_runner(&self, id: RunnerId) -> Result<Option<Runner>, Error> {
         let detail = async {
             match self.detail(id).await {
-                Err(error) if error.status() == Some(404) => Ok(None),
+                Err(error) if error.says_not_found("runner") => Ok(None),
                 other => other.map(Some),
             }
         };
@@ -162,7 +165,7 @@ impl Client {
     pub(super) async fn managers(&self, id: RunnerId) -> Result<Option<Vec<Manager>>, Error> {
         let segments = ["v4", "runners", &id.to_string(), "managers"];
         let rows: Vec<ManagerRow> = match self.http.get("list_runner_managers", &segments, &[]).await {
-            Err(error) if error.status() == Some(404) => return Ok(None),
+            Err(error) if error.says_not_found("runner") => return Ok(None),
             other => other?.json()?,
         };
         let manager = |row: ManagerRow| Manager { system_id: row.system_id, contacted_at: row.contacted_at };

@@ -334,7 +334,12 @@ async fn truncated(response: Response) -> Response {
         parts.headers.insert(header::CONTENT_LENGTH, length);
     }
     let half = bytes.slice(..bytes.len() / 2);
-    let stream = futures::stream::iter([Ok(half), Err(Cut)]);
+    // The cut waits until the head and the half are on the wire: else the client sees no answer at all.
+    let cut = futures::stream::once(async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(Cut)
+    });
+    let stream = futures::stream::once(async { Ok(half) }).chain(cut);
     Response::from_parts(parts, Body::from_stream(stream))
 }
 
