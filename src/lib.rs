@@ -5,10 +5,27 @@
 
 pub mod model;
 
+pub mod alert;
 pub mod config;
 pub mod decide;
 pub mod plan;
+pub mod telemetry;
 
+pub mod alertmanager;
 pub mod dns;
 pub mod gitlab;
+pub mod prometheus;
+pub mod status;
 pub mod store;
+
+pub mod metrics;
+pub mod world;
+
+pub mod intake;
+pub mod reconcile;
+
+pub mod http;
+
+pub mod app;
+
+pub mod cli;

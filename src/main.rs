@@ -1,2 +1,7 @@
 //! The `switchyard` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchyard::cli::main()
+}

@@ -22,7 +22,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let case = Case::blue_holds();
-        let runners = case.observation.runners.known().unwrap().clone();
+        let runners = case.observation.runners.known().expect("a value").clone();
         Self { topology: case.topology, runners, dns: case.observation.dns[&rnd()].clone() }
     }
 
@@ -211,7 +211,7 @@ fn anyhow() -> impl Strategy<Value = (World, String, bool)> {
             let names = &clusters[..count];
             let mut topology = topology(names);
             if pause {
-                topology.fleets.get_mut(&rnd()).unwrap().park = Park::Pause;
+                topology.fleets.get_mut(&rnd()).expect("a value").park = Park::Pause;
             }
             let runners = runners
                 .into_iter()

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use domain::base::iana::{Rcode, Rtype};
 use futures::future::join;
-use serde::Serialize;
 
 use super::{
     marker,
@@ -12,44 +11,21 @@ use super::{
     update::{self, Change},
     wire::{self, Data},
 };
-use crate::model::{DnsView, RecordSet, RecordType, Seen};
+use crate::model::{DnsView, Finding, RecordSet, RecordType, Seen, Severity};
 
 /// Above this, in seconds, clients notice a switch late.
 const LONG_TTL: u32 = 60;
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// All is well.
-    Ok,
-    /// It works, but not as well as it should.
-    Warning,
-    /// A switch would fail.
-    Error,
-}
-
-/// One thing that was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found.
-    pub what: String,
-    /// What mends it; empty when all is well.
-    pub mend: String,
-}
-
-fn finding(severity: Severity, what: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding { severity, what: what.into(), mend: mend.into() }
-}
 
 impl Rfc2136 {
     /// Whether the name could be switched between the configured sets: reads it at every authoritative address and
     /// asks for the change under a condition that never holds. Changes nothing.
     pub async fn check(&self, name: &str, record_type: RecordType, configured: &[RecordSet]) -> Vec<Finding> {
         if let Err(why) = self.names(name) {
-            return vec![finding(Severity::Error, why, "configure a name inside the zone, below its apex")];
+            return vec![Finding::new(
+                Severity::Error,
+                why,
+                "configure a name inside the zone, below its apex",
+            )];
         }
         let (view, rights) =
             join(self.look(name, record_type), self.probe(name, record_type, configured)).await;
@@ -86,32 +62,36 @@ impl Rfc2136 {
         });
         let change = match change {
             Ok(change) => change,
-            Err(why) => return finding(Severity::Error, why, "correct the configured values"),
+            Err(why) => return Finding::new(Severity::Error, why, "correct the configured values"),
         };
         match self.send(|id| update::compose_probe(&change, id)).await {
-            Sent::Not(why) => {
-                finding(Severity::Error, format!("updates cannot be sent: {why}"), "open TCP to the server")
-            }
-            Sent::Lost(why) => finding(
+            Sent::Not(why) => Finding::new(
+                Severity::Error,
+                format!("updates cannot be sent: {why}"),
+                "open TCP to the server",
+            ),
+            Sent::Lost(why) => Finding::new(
                 Severity::Error,
                 format!("updates are not answered: {why}"),
                 "see the log of the server",
             ),
             Sent::Replied(reply) => match (reply.rcode, &reply.signature) {
-                (Rcode::NXRRSET | Rcode::YXRRSET | Rcode::YXDOMAIN | Rcode::NXDOMAIN, Ok(())) => finding(
-                    Severity::Ok,
-                    format!(
-                        "{} takes updates of {name} (PowerDNS has no rights by name: the key is good)",
-                        self.server
-                    ),
-                    "",
-                ),
+                (Rcode::NXRRSET | Rcode::YXRRSET | Rcode::YXDOMAIN | Rcode::NXDOMAIN, Ok(())) => {
+                    Finding::new(
+                        Severity::Ok,
+                        format!(
+                            "{} takes updates of {name} (PowerDNS has no rights by name: the key is good)",
+                            self.server
+                        ),
+                        "",
+                    )
+                }
                 (
                     Rcode::NOERROR | Rcode::NXRRSET | Rcode::YXRRSET | Rcode::YXDOMAIN | Rcode::NXDOMAIN,
                     signature,
                 ) => {
                     let signed = if signature.is_ok() { "" } else { " without a valid signature" };
-                    finding(
+                    Finding::new(
                         Severity::Error,
                         format!(
                             "{} answered {}{signed} to a probe that cannot hold",
@@ -120,14 +100,14 @@ impl Rfc2136 {
                         "it does not keep to RFC 2136 or RFC 8945: do not let it be switched",
                     )
                 }
-                (Rcode::SERVFAIL, _) => finding(
+                (Rcode::SERVFAIL, _) => Finding::new(
                     Severity::Error,
                     format!("{} cannot write the zone (SERVFAIL)", self.server),
                     "see the log of the server",
                 ),
                 _ => {
                     let (what, mend) = self.refusal(&reply, name);
-                    finding(Severity::Error, what, mend)
+                    Finding::new(Severity::Error, what, mend)
                 }
             },
         }
@@ -135,20 +115,20 @@ impl Rfc2136 {
 
     fn check_record(&self, name: &str, view: &DnsView, configured: &[RecordSet]) -> Finding {
         match &view.primary {
-            Seen::Unknown(why) => finding(
+            Seen::Unknown(why) => Finding::new(
                 Severity::Error,
                 format!("{name} cannot be read at {}: {why}", self.server),
                 "see the reason",
             ),
-            Seen::Absent => finding(
+            Seen::Absent => Finding::new(
                 Severity::Warning,
                 format!("{name} does not exist yet"),
                 "create it before it is needed: resolvers remember that a name is absent",
             ),
             Seen::Known(set) if configured.iter().any(|c| c.values == set.values) => {
-                finding(Severity::Ok, format!("{name} is {set}"), "")
+                Finding::new(Severity::Ok, format!("{name} is {set}"), "")
             }
-            Seen::Known(set) => finding(
+            Seen::Known(set) => Finding::new(
                 Severity::Error,
                 format!("{name} is {set}, which is configured for no cluster"),
                 "correct the record or the configuration",
@@ -159,7 +139,7 @@ impl Rfc2136 {
     async fn check_ttl(&self, name: &str, view: &DnsView, configured: &[RecordSet]) -> Vec<Finding> {
         let mut findings = Vec::new();
         let late = |what: String, ttl: u32| {
-            finding(
+            Finding::new(
                 Severity::Warning,
                 format!(
                     "{what}: a client that asked just before a switch stays with the old answer for {ttl} s"
@@ -201,7 +181,7 @@ impl Rfc2136 {
     fn check_ownership(&self, name: &str, view: &DnsView) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(obstacle) = &view.obstacle {
-            findings.push(finding(
+            findings.push(Finding::new(
                 Severity::Error,
                 format!("{name} must not be written: {obstacle}"),
                 "take the name from the other owner, or remove the other records",
@@ -209,20 +189,20 @@ impl Rfc2136 {
         }
         let marker_name = format!("{}.{name}", marker::LABEL);
         match &view.marker {
-            Seen::Known(marker) if marker.owner != self.owner => findings.push(finding(
+            Seen::Known(marker) if marker.owner != self.owner => findings.push(Finding::new(
                 Severity::Error,
                 format!("{name} belongs to {}, not to {}", marker.owner, self.owner),
                 format!("set the owner in the configuration, or delete the TXT record {marker_name}"),
             )),
-            Seen::Known(marker) => findings.push(finding(
+            Seen::Known(marker) => findings.push(Finding::new(
                 Severity::Ok,
                 format!("{name} belongs to {}, written for decision {}", marker.owner, marker.generation),
                 "",
             )),
             Seen::Absent => {
-                findings.push(finding(Severity::Ok, format!("nobody has claimed {name} yet"), ""))
+                findings.push(Finding::new(Severity::Ok, format!("nobody has claimed {name} yet"), ""))
             }
-            Seen::Unknown(why) if !matches!(view.primary, Seen::Unknown(_)) => findings.push(finding(
+            Seen::Unknown(why) if !matches!(view.primary, Seen::Unknown(_)) => findings.push(Finding::new(
                 Severity::Error,
                 format!("who owns {name} is unknown: {why}"),
                 format!("delete the TXT record {marker_name} if nobody needs it"),
@@ -235,21 +215,21 @@ impl Rfc2136 {
 
 fn check_servers(name: &str, view: &DnsView) -> Vec<Finding> {
     let one = |(server, seen): (&String, &Seen<RecordSet>)| match (seen, &view.primary) {
-        (Seen::Unknown(why), _) => finding(
+        (Seen::Unknown(why), _) => Finding::new(
             Severity::Warning,
             format!("{name} cannot be read at {server}: {why}"),
             "make it reachable from here over UDP and TCP, or name the servers to verify at in the configuration",
         ),
-        (_, Seen::Unknown(_)) => finding(Severity::Ok, format!("{server} answers for {name}"), ""),
+        (_, Seen::Unknown(_)) => Finding::new(Severity::Ok, format!("{server} answers for {name}"), ""),
         (seen, primary) if seen == primary => {
-            finding(Severity::Ok, format!("{server} has {name} as the primary has it"), "")
+            Finding::new(Severity::Ok, format!("{server} has {name} as the primary has it"), "")
         }
-        (Seen::Known(set), _) => finding(
+        (Seen::Known(set), _) => Finding::new(
             Severity::Warning,
             format!("{server} has {name} as {set}: not as the primary has it"),
             "the zone does not reach this server, or not yet: check NOTIFY and transfers",
         ),
-        (Seen::Absent, _) => finding(
+        (Seen::Absent, _) => Finding::new(
             Severity::Warning,
             format!("{server} does not have {name}"),
             "the zone does not reach this server, or not yet: check NOTIFY and transfers",
@@ -257,7 +237,7 @@ fn check_servers(name: &str, view: &DnsView) -> Vec<Finding> {
     };
     let mut findings: Vec<Finding> = view.servers.iter().map(one).collect();
     if view.servers.is_empty() {
-        findings.push(finding(
+        findings.push(Finding::new(
             Severity::Error,
             format!("no authoritative address of {name} can be asked from here"),
             "name the servers to verify at in the configuration",

@@ -11,11 +11,10 @@ mod rfc2136;
 mod update;
 mod wire;
 
-pub use check::{Finding, Severity};
 pub use key::KeyError;
 pub use rfc2136::{Error, Rfc2136, Settings};
 
-use crate::model::{DnsStep, DnsView, Fence, RecordSet, RecordType, StepOutcome};
+use crate::model::{DnsStep, DnsView, Fence, Finding, RecordSet, RecordType, StepOutcome};
 
 /// One entry of `[dns.providers]`.
 #[derive(Debug)]

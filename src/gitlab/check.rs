@@ -3,38 +3,7 @@
 use serde::Deserialize;
 
 use super::{Client, Error, Scope, graphql::Failure, http::server_time};
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// It works, with a catch.
-    Warning,
-    /// It will not work.
-    Error,
-}
-
-/// One thing that was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found.
-    pub what: String,
-    /// What to do about it; empty when there is nothing to do.
-    pub mend: String,
-}
-
-impl Finding {
-    fn new(severity: Severity, what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { severity, what: what.into(), mend: mend.into() }
-    }
-
-    fn ok(what: impl Into<String>) -> Self {
-        Self::new(Severity::Ok, what, "")
-    }
-}
+use crate::model::{Finding, Severity};
 
 /// The oldest GitLab that Switchyard's requests were written for.
 const OLDEST: (u32, u32) = (17, 9);

@@ -18,7 +18,6 @@ use secrecy::SecretString;
 
 use crate::model::{Runner, RunnerId, Tag};
 
-pub use check::{Finding, Severity};
 pub use error::Error;
 
 use http::Http;

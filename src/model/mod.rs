@@ -2,6 +2,7 @@
 
 mod decision;
 mod evidence;
+mod finding;
 mod gate;
 mod ids;
 mod observation;
@@ -12,6 +13,7 @@ mod topology;
 
 pub use decision::{Decision, MoveKind, MoveState};
 pub use evidence::{Answer, Asked, Evidence, FleetEvidence, Question, Reading, Sample, Verdict};
+pub use finding::{Finding, Severity};
 pub use gate::{Gate, GateReport};
 pub use ids::{ClusterName, FleetName, Generation, InvalidName, RunnerId, Tag};
 pub use observation::{

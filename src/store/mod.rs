@@ -20,6 +20,7 @@ mod merge;
 mod operations;
 mod read;
 mod records;
+mod requests;
 mod rows;
 mod schema;
 mod writer;
@@ -32,9 +33,10 @@ use sqlx::AnyPool;
 pub use error::Error;
 pub use merge::merge;
 pub use records::{Committed, Event, HistoryEntry, Holder, Started, State, Stats, StepRecord, Upserted};
+pub use requests::NewRequest;
 
 use crate::model::{
-    Decision, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Signal, Step,
+    Decision, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Request, Signal, Step,
     StepOutcome,
 };
 use writer::Writer;
@@ -118,6 +120,28 @@ impl Store {
     ) -> Result<bool, Error> {
         let (fleet, author, reason) = (fleet.cloned(), author.to_owned(), reason.to_owned());
         self.writer.write(operations::LiftOverride { fleet, kind, author, reason, at }).await
+    }
+
+    /// Takes a person's request for a planned move and gives its number.
+    pub async fn add_request(&self, request: &NewRequest) -> Result<i64, Error> {
+        self.writer.write(requests::AddRequest(request.clone())).await
+    }
+
+    /// Requests that no pass has answered, oldest first.
+    pub async fn open_requests(&self) -> Result<Vec<Request>, Error> {
+        requests::open_requests(&self.read).await
+    }
+
+    /// Answers a request. One that has an answer keeps it.
+    pub async fn answer_request(
+        &self,
+        id: i64,
+        outcome: &str,
+        sentence: &str,
+        at: Timestamp,
+    ) -> Result<(), Error> {
+        let (outcome, sentence) = (outcome.to_owned(), sentence.to_owned());
+        self.writer.write(requests::AnswerRequest { id, outcome, sentence, at }).await
     }
 
     /// Writes down steps before they act, unless a newer decision has come.

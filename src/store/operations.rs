@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 /// Takes `count` numbers of the story and gives the first.
-async fn numbers(conn: &mut AnyConnection, count: usize) -> Result<i64, Error> {
+pub(super) async fn numbers(conn: &mut AnyConnection, count: usize) -> Result<i64, Error> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let last: i64 =
         sqlx::query_scalar("UPDATE sequence SET value = value + $1 WHERE name = 'entry' RETURNING value")
@@ -426,7 +426,7 @@ pub(super) struct Prune {
 }
 
 /// In this order: what an episode was overtaken by must outlive it. Steps go with their decision.
-const PRUNE: [&str; 5] = [
+const PRUNE: [&str; 6] = [
     "DELETE FROM signal WHERE state = 'firing' AND last_seen < $1 AND EXISTS (SELECT 1 FROM signal AS other \
      WHERE other.source = signal.source AND other.fingerprint = signal.fingerprint \
      AND other.last_seen > signal.last_seen AND (other.starts_at > signal.starts_at OR other.state = 'firing' \
@@ -436,6 +436,7 @@ const PRUNE: [&str; 5] = [
      (SELECT MAX(newer.generation) FROM decision AS newer WHERE newer.fleet = decision.fleet)",
     "DELETE FROM event WHERE at < $1",
     "DELETE FROM overrides WHERE until < $1",
+    "DELETE FROM request WHERE answered_at < $1",
 ];
 
 impl Operation for Prune {

@@ -33,6 +33,18 @@ pub enum Upserted {
     },
 }
 
+impl Upserted {
+    /// The word used in the metric.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Updated => "updated",
+            Self::Unchanged => "unchanged",
+            Self::Late { .. } => "late",
+        }
+    }
+}
+
 /// What a pass starts from.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {

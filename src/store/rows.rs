@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Any, ColumnIndex, Decode, Row, Type, any::AnyRow};
 
 use super::{Error, Event, StepRecord};
-use crate::model::{Decision, FleetName, Generation, Override, Signal, SignalKey, StepOutcome};
+use crate::model::{Decision, FleetName, Generation, Override, Request, Signal, SignalKey, StepOutcome};
 
 /// The scope of an override on all fleets; no fleet can have this name.
 const ALL_FLEETS: &str = "*";
@@ -166,5 +166,16 @@ pub(super) fn override_(row: &AnyRow) -> Result<Override, Error> {
         author: get(row, "author")?,
         since: parse(row, "since")?,
         until: parse_opt(row, "until")?,
+    })
+}
+
+pub(super) fn request(row: &AnyRow) -> Result<Request, Error> {
+    Ok(Request {
+        id: get(row, "id")?,
+        fleet: parse(row, "fleet")?,
+        to: parse(row, "to_cluster")?,
+        expected: parse_opt(row, "expected")?,
+        reason: get(row, "reason")?,
+        author: get(row, "author")?,
     })
 }

@@ -1,6 +1,6 @@
 //! Against a real BIND.
 
-use switchyard::dns::{Finding, Severity};
+use switchyard::model::{Finding, Severity};
 use switchyard_lab::{
     bind::{Bind, BindConfig},
     parts::or_skip,

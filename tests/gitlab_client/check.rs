@@ -1,6 +1,9 @@
 //! The check of the access token.
 
-use switchyard::gitlab::{Finding, Scope, Severity};
+use switchyard::{
+    gitlab::Scope,
+    model::{Finding, Severity},
+};
 use switchyard_lab::gitlab::{Config, Fault, GraphqlMode, Kind, Match, Outage, Role, TokenSpec};
 
 use crate::{Bench, SCOPES};

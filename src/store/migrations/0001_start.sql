@@ -90,6 +90,21 @@ CREATE TABLE overrides (
     PRIMARY KEY (scope, kind)
 );
 
+-- Planned moves that people ask for, until a pass has answered.
+CREATE TABLE request (
+    id          BIGINT NOT NULL PRIMARY KEY,
+    fleet       TEXT   NOT NULL,
+    to_cluster  TEXT   NOT NULL,
+    expected    TEXT,
+    reason      TEXT   NOT NULL,
+    author      TEXT   NOT NULL,
+    at          TEXT   NOT NULL,
+    outcome     TEXT,
+    sentence    TEXT,
+    answered_at TEXT
+);
+CREATE INDEX request_open ON request (id) WHERE answered_at IS NULL;
+
 -- The whole story, oldest first, for people: select * from history
 CREATE VIEW history AS
 SELECT substr(at, 1, 19) || 'Z' AS at, fleet, generation, entry, sentence, author

@@ -1,0 +1,258 @@
+//! Wiring, task supervision, reload and shutdown.
+
+mod poll;
+mod reload;
+pub(crate) mod setup;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use secrecy::ExposeSecret;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{self, Config},
+    http,
+    intake::Intake,
+    metrics::Metrics,
+    model::Timestamp,
+    reconcile::Reconciler,
+    status::Status,
+    store::{self, Holder, Store},
+    world::Live,
+};
+
+pub use setup::install_crypto;
+
+/// How long the tasks have to end after the first signal.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often old history is removed.
+const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
+
+/// Why Switchyard does not run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration has problems.
+    #[error("{0}")]
+    Config(config::Problems),
+    /// The store does not open.
+    #[error("the store does not open")]
+    Store(#[from] store::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(String, #[source] std::io::Error),
+    /// A client cannot be made.
+    #[error("the client for {0} cannot be made")]
+    Client(&'static str, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A signal handler cannot be installed.
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+    /// A task ended that should run for ever.
+    #[error("the task {0:?} ended unasked; see the log")]
+    TaskEnded(&'static str),
+    /// The tasks did not end in time, or a second signal came.
+    #[error("ended before the step in flight was finished; the next start sees what became of it")]
+    Aborted,
+}
+
+/// Runs the responder until a signal ends it.
+pub async fn serve(config_file: &Path, listen: &str) -> Result<(), Error> {
+    install_crypto();
+    let config = config::load(config_file, std::env::vars()).map_err(Error::Config)?;
+    for warning in config.warnings() {
+        warn!(path = warning.path, mend = warning.mend, "{}", warning.wrong);
+    }
+    let listener =
+        TcpListener::bind(listen).await.map_err(|source| Error::Listen(listen.to_owned(), source))?;
+    let bound = listener.local_addr().map_err(|source| Error::Listen(listen.to_owned(), source))?;
+    let signals = Signals::new().map_err(Error::Signals)?;
+    run(config_file.to_owned(), config, listener, bound, signals).await
+}
+
+/// The signals that concern the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn run(
+    config_file: PathBuf,
+    config: Config,
+    listener: TcpListener,
+    bound: SocketAddr,
+    mut signals: Signals,
+) -> Result<(), Error> {
+    let now = Live::clock;
+    let store =
+        Store::open(config.store.url.expose_secret(), &Holder { listen: bound.to_string(), now: now() })
+            .await?;
+    let interrupted = store.mark_interrupted(now()).await?;
+    if interrupted > 0 {
+        warn!(
+            steps = interrupted,
+            "steps were under way when the last run ended; nobody knows whether they happened"
+        );
+    }
+    let (status, status_seen) = watch::channel(Arc::new(Status::default()));
+    let metrics = Arc::new(Metrics::new(status_seen.clone(), store.clone(), now()));
+    let (bell, poll_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let built = setup::build(&config, &metrics)?;
+    let channels = setup::Channels::new(built);
+    metrics.reload_successful.set(1);
+    metrics.reload_success_time.set(now().as_microsecond() as f64 / 1e6);
+
+    let (reload, reloads) = mpsc::channel(4);
+    let intake = Intake::new(
+        store.clone(),
+        channels.topology.subscribe(),
+        metrics.clone(),
+        bell.clone(),
+        poll_now.clone(),
+    );
+    let server = http::Server {
+        intake: intake.clone(),
+        status: status_seen,
+        store: store.clone(),
+        metrics: metrics.clone(),
+        access: channels.access.subscribe(),
+        bell: bell.clone(),
+        reload: reload.clone(),
+        now,
+    };
+    let shutdown = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let reconciler =
+        Reconciler::new(channels.setup.subscribe(), store.clone(), bell, status, metrics.clone());
+    let poller = poll::Poller {
+        alertmanagers: channels.alertmanagers.subscribe(),
+        intake,
+        metrics: metrics.clone(),
+        now,
+    };
+    let (loop_end, poll_end, prune_end, http_end) =
+        (shutdown.clone(), shutdown.clone(), shutdown.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        reconciler.run(loop_end).await;
+        "loop"
+    });
+    tasks.spawn(async move {
+        poller.run(poll_now, poll_end).await;
+        "poll"
+    });
+    tasks.spawn(prune(store.clone(), channels.retention.subscribe(), now, prune_end));
+    tasks.spawn(reload::run(config_file, channels, metrics, reloads, now, shutdown.clone()));
+    tasks.spawn(async move {
+        let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
+        if let Err(error) =
+            axum::serve(listener, service).with_graceful_shutdown(http_end.cancelled_owned()).await
+        {
+            error!(%error, "the listener failed");
+        }
+        "http"
+    });
+    info!(address = %bound, version = env!("CARGO_PKG_VERSION"), "Switchyard is listening");
+
+    let ended = supervise(&mut tasks, &mut signals, &reload, &shutdown).await;
+    drop(reload);
+    shutdown.cancel();
+    let drained = tokio::select! {
+        drained = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }) => drained.is_ok(),
+        _ = signals.terminate.recv() => false,
+        _ = signals.interrupt.recv() => false,
+    };
+    if !drained {
+        error!("not all tasks have ended; aborting");
+        tasks.abort_all();
+        return Err(Error::Aborted);
+    }
+    if let Err(error) = store.close().await {
+        error!(error = &error as &dyn std::error::Error, "the store did not close cleanly");
+    }
+    info!("Switchyard has ended");
+    ended
+}
+
+/// Waits for the first signal, or for a task that ends unasked. Reloads on SIGHUP.
+async fn supervise(
+    tasks: &mut JoinSet<&'static str>,
+    signals: &mut Signals,
+    reload: &mpsc::Sender<http::Reload>,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => {
+                let name = match ended {
+                    Some(Ok(name)) => name,
+                    Some(Err(error)) => {
+                        error!(%error, "a task panicked");
+                        "panicked"
+                    }
+                    None => "all",
+                };
+                error!(task = name, "a task ended unasked; ending the process");
+                shutdown.cancel();
+                return Err(Error::TaskEnded(name));
+            }
+            _ = signals.terminate.recv() => {
+                info!("SIGTERM: finishing the step in flight; a second signal aborts");
+                return Ok(());
+            }
+            _ = signals.interrupt.recv() => {
+                info!("SIGINT: finishing the step in flight; a second signal aborts");
+                return Ok(());
+            }
+            _ = signals.hangup.recv() => {
+                let (answer, _) = tokio::sync::oneshot::channel();
+                let _ = reload.send(answer).await;
+            }
+        }
+    }
+}
+
+/// Removes history older than the retention, once per period.
+async fn prune(
+    store: Store,
+    retention: watch::Receiver<crate::model::SignedDuration>,
+    now: fn() -> Timestamp,
+    shutdown: CancellationToken,
+) -> &'static str {
+    loop {
+        let before = now().checked_sub(*retention.borrow());
+        if let Ok(before) = before {
+            match store.prune(before).await {
+                Ok(0) => {}
+                Ok(rows) => info!(rows, %before, "old history removed"),
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "old history could not be removed")
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PRUNE_PERIOD) => {}
+            () = shutdown.cancelled() => return "retention",
+        }
+    }
+}

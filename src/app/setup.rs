@@ -1,0 +1,221 @@
+//! From a configuration to clients.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use reqwest::Url;
+use tokio::sync::watch;
+
+use super::poll::Alertmanagers;
+use crate::{
+    alertmanager,
+    config::{Config, DnsProvider, Scope},
+    dns, gitlab,
+    http::Access,
+    metrics::{Metrics, Operation, RequestLabels},
+    model::{PoolSelector, SignedDuration, Topology},
+    prometheus,
+    reconcile::Setup,
+    world::Live,
+};
+
+/// Makes `ring` the process's only source of cryptography. A second call changes nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Everything that a reload replaces.
+pub(super) struct Built {
+    setup: Setup<Live>,
+    access: Access,
+    alertmanagers: Alertmanagers,
+    retention: SignedDuration,
+    fixed: Fixed,
+}
+
+/// What a reload cannot change, because it is held open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fixed {
+    store_url: String,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        use secrecy::ExposeSecret;
+        Self { store_url: config.store.url.expose_secret().to_owned() }
+    }
+
+    /// Says what needs a restart.
+    pub(super) fn same(&self, config: &Config) -> Result<(), String> {
+        if *self == Self::of(config) {
+            Ok(())
+        } else {
+            Err("store.url: the store is open; restart Switchyard to use another one".to_owned())
+        }
+    }
+}
+
+/// Where each part of the process learns of a reload.
+pub(super) struct Channels {
+    pub(super) setup: watch::Sender<Arc<Setup<Live>>>,
+    pub(super) topology: watch::Sender<Arc<Topology>>,
+    pub(super) access: watch::Sender<Arc<Access>>,
+    pub(super) alertmanagers: watch::Sender<Arc<Alertmanagers>>,
+    pub(super) retention: watch::Sender<SignedDuration>,
+    pub(super) fixed: Fixed,
+}
+
+impl Channels {
+    pub(super) fn new(built: Built) -> Self {
+        let Built { setup, access, alertmanagers, retention, fixed } = built;
+        Self {
+            topology: watch::Sender::new(setup.topology.clone()),
+            setup: watch::Sender::new(Arc::new(setup)),
+            access: watch::Sender::new(Arc::new(access)),
+            alertmanagers: watch::Sender::new(Arc::new(alertmanagers)),
+            retention: watch::Sender::new(retention),
+            fixed,
+        }
+    }
+
+    pub(super) fn replace(&self, built: Built) {
+        let Built { setup, access, alertmanagers, retention, fixed: _ } = built;
+        self.topology.send_replace(setup.topology.clone());
+        self.setup.send_replace(Arc::new(setup));
+        self.access.send_replace(Arc::new(access));
+        self.alertmanagers.send_replace(Arc::new(alertmanagers));
+        self.retention.send_replace(retention);
+    }
+}
+
+/// Makes every client. Contacts nobody.
+pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, super::Error> {
+    let client = |what: &'static str| {
+        move |source: Box<dyn std::error::Error + Send + Sync>| super::Error::Client(what, source)
+    };
+    let topology = Arc::new(config.topology.clone());
+    let world = Live {
+        gitlab: gitlab(config, metrics).map_err(|e| client("GitLab")(e.into()))?,
+        wanted: wanted(&topology),
+        dns: providers(config).map_err(|e| client("DNS")(e.into()))?,
+        prometheus: prometheus(config).map_err(|e| client("Prometheus")(e.into()))?,
+        queries: config.queries.clone(),
+    };
+    let alertmanagers = alertmanagers(config).map_err(|e| client("Alertmanager")(e.into()))?;
+    let access = Access {
+        webhook: config.webhook.token.clone(),
+        actions: config.api.token.clone(),
+        reads: config.api.read_token.clone(),
+        max_body: config.webhook.max_body,
+    };
+    let setup =
+        Setup { topology, period: std(config.pace.period), concurrency: config.gitlab.concurrency, world };
+    Ok(Built { setup, access, alertmanagers, retention: config.store.retention, fixed: Fixed::of(config) })
+}
+
+/// The configuration allows no negative duration.
+fn std(duration: SignedDuration) -> Duration {
+    duration.unsigned_abs()
+}
+
+/// The client for GitLab; every request is counted.
+pub(crate) fn gitlab(config: &Config, metrics: &Arc<Metrics>) -> Result<gitlab::Client, gitlab::Error> {
+    let metrics = metrics.clone();
+    let observer: gitlab::Observer = Arc::new(move |event: &gitlab::RequestEvent| {
+        let operation = event.operation.to_owned();
+        let labels = RequestLabels { operation: operation.clone(), code: event.code.clone() };
+        metrics.gitlab_requests.get_or_create(&labels).inc();
+        let duration = event.duration.as_secs_f64();
+        metrics.gitlab_request_duration.get_or_create(&Operation { operation }).observe(duration);
+        if let Some(remaining) = event.rate_limit_remaining {
+            metrics
+                .gitlab_rate_limit_remaining
+                .get_or_create(&[])
+                .set(i64::try_from(remaining).unwrap_or(i64::MAX));
+        }
+    });
+    gitlab::Client::new(gitlab_settings(config), observer)
+}
+
+pub(crate) fn gitlab_settings(config: &Config) -> gitlab::Settings {
+    let config = &config.gitlab;
+    gitlab::Settings {
+        url: config.url.to_string(),
+        token: config.token.clone(),
+        scope: match &config.scope {
+            Scope::Instance => gitlab::Scope::Instance,
+            Scope::Group(path) => gitlab::Scope::Group(path.clone()),
+            Scope::Project(path) => gitlab::Scope::Project(path.clone()),
+        },
+        connect_timeout: config.timeout.min(Duration::from_secs(5)),
+        request_timeout: config.timeout,
+        concurrency: config.concurrency,
+        ca_pem: config.ca.as_ref().map(|pem| pem.clone().into_bytes()),
+    }
+}
+
+/// Which records the topology is about.
+pub(crate) fn wanted(topology: &Topology) -> gitlab::Wanted {
+    let mut wanted = gitlab::Wanted { tags: BTreeSet::new(), ids: BTreeSet::new(), all: false };
+    for fleet in topology.fleets.values() {
+        wanted.tags.insert(fleet.routing_tag.clone());
+        for pool in fleet.pools.values() {
+            match &pool.selector {
+                PoolSelector::HomeTag(tag) => {
+                    wanted.tags.insert(tag.clone());
+                }
+                PoolSelector::Runners(ids) => wanted.ids.extend(ids),
+                PoolSelector::Description(_) => wanted.all = true,
+            }
+        }
+    }
+    wanted
+}
+
+pub(crate) fn prometheus(config: &Config) -> Result<prometheus::Servers, prometheus::Error> {
+    let config = &config.prometheus;
+    let client = |url: &Url| {
+        prometheus::Client::new(url.clone(), config.timeout, config.token.clone(), config.ca.as_deref())
+    };
+    Ok(prometheus::Servers(config.urls.iter().map(client).collect::<Result<_, _>>()?))
+}
+
+pub(super) fn alertmanagers(config: &Config) -> Result<Alertmanagers, alertmanager::Error> {
+    let period = std(config.alertmanager.poll);
+    Ok(Alertmanagers { clients: alertmanager_clients(config)?, period })
+}
+
+pub(crate) fn alertmanager_clients(
+    config: &Config,
+) -> Result<Vec<alertmanager::Client>, alertmanager::Error> {
+    let config = &config.alertmanager;
+    let client = |url: &Url| {
+        alertmanager::Client::new(url.clone(), config.timeout, config.token.clone(), config.ca.as_deref())
+    };
+    config.urls.iter().map(client).collect()
+}
+
+pub(crate) fn providers(config: &Config) -> Result<BTreeMap<String, dns::Provider>, dns::Error> {
+    config
+        .dns
+        .iter()
+        .map(|(name, provider)| {
+            let DnsProvider::Rfc2136(provider) = provider;
+            let client = dns::Rfc2136::new(dns::Settings {
+                server: provider.server.to_string(),
+                zone: provider.zone.clone(),
+                tsig_name: provider.tsig_name.clone().unwrap_or_default(),
+                tsig_algorithm: provider.tsig_algorithm.map_or("hmac-sha256", |a| a.as_str()).to_owned(),
+                tsig_secret: provider.tsig_secret.clone(),
+                owner: provider.owner.clone(),
+                verify: provider.verify.iter().map(ToString::to_string).collect(),
+                connect_timeout: provider.timeout,
+                reply_timeout: provider.timeout,
+            })?;
+            Ok((name.clone(), dns::Provider::Rfc2136(client)))
+        })
+        .collect()
+}

@@ -1,0 +1,257 @@
+//! `switchyard check`: the file, then every credential and every address in it. Changes nothing.
+
+use std::{path::Path, sync::Arc};
+
+use futures::future::join_all;
+
+use super::{Check, Exit, OutputFormat, complain, load, say};
+use crate::{
+    app::setup,
+    config::Config,
+    model::{Finding, PoolSelector, RecordSet, Severity},
+};
+
+/// A finding and the key it is about.
+#[derive(Debug, serde::Serialize)]
+struct About {
+    path: String,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+fn about(path: impl Into<String>, finding: Finding) -> About {
+    About { path: path.into(), finding }
+}
+
+pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
+    let config = match load(config_file) {
+        Ok(config) => config,
+        Err(problems) => {
+            if args.output.output == OutputFormat::Json {
+                let found: Vec<About> = problems
+                    .0
+                    .into_iter()
+                    .map(|p| about(p.path, Finding::new(Severity::Error, p.wrong, p.mend)))
+                    .collect();
+                say(&serde_json::json!(found).to_string());
+            } else {
+                complain(&problems.to_string());
+            }
+            return Exit::Usage;
+        }
+    };
+    let mut found: Vec<About> = config
+        .warnings()
+        .iter()
+        .map(|w| about(&w.path, Finding::new(Severity::Warning, &w.wrong, &w.mend)))
+        .collect();
+    if !args.offline {
+        crate::app::install_crypto();
+        let (gitlab, dns, prometheus, alertmanager) =
+            tokio::join!(gitlab(&config), dns(&config), prometheus(&config), alertmanager(&config));
+        found.extend(gitlab.into_iter().chain(dns).chain(prometheus).chain(alertmanager));
+    }
+    let count = |severity| found.iter().filter(|f| f.finding.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    match args.output.output {
+        OutputFormat::Json => say(&serde_json::json!(found).to_string()),
+        OutputFormat::Table => {
+            let fleets = config.topology.fleets.len();
+            let lines: Vec<String> = found.iter().map(line).collect();
+            say(&format!("{}\n{fleets} fleets, {errors} errors, {warnings} warnings", lines.join("\n")));
+        }
+    }
+    if errors > 0 { Exit::Failed } else { Exit::Done }
+}
+
+fn line(About { path, finding }: &About) -> String {
+    let word = match finding.severity {
+        Severity::Ok => "ok     ",
+        Severity::Warning => "WARNING",
+        Severity::Error => "ERROR  ",
+    };
+    let mend = if finding.mend.is_empty() { String::new() } else { format!("; {}", finding.mend) };
+    format!("{word} {path}: {}{mend}", finding.what)
+}
+
+/// The token, and whether every pool is found.
+async fn gitlab(config: &Config) -> Vec<About> {
+    let nobody: crate::gitlab::Observer = Arc::new(|_| {});
+    let client = match crate::gitlab::Client::new(setup::gitlab_settings(config), nobody) {
+        Ok(client) => client,
+        Err(error) => {
+            let what = super::chain(&error);
+            return vec![about(
+                "gitlab",
+                Finding::new(Severity::Error, what, "correct gitlab.url or gitlab.ca_file"),
+            )];
+        }
+    };
+    let mut found: Vec<About> = client.check().await.into_iter().map(|f| about("gitlab", f)).collect();
+    let Ok(runners) = client.runners(&setup::wanted(&config.topology)).await else { return found };
+    for fleet in config.topology.fleets.values() {
+        let assigned = fleet.assign(&runners);
+        for (cluster, pool) in &assigned.pools {
+            let path = format!("fleets.{}.pools.{cluster}", fleet.name);
+            let selector = &fleet.pools[cluster].selector;
+            found.push(about(
+                path,
+                if pool.is_empty() {
+                    let mend = match selector {
+                        PoolSelector::HomeTag(tag) => {
+                            format!("give the cluster's runners the tag {tag}, or correct it")
+                        }
+                        PoolSelector::Runners(_) => "correct the numbers, or the token's scope".to_owned(),
+                        PoolSelector::Description(_) => {
+                            "correct the pattern, or the token's scope".to_owned()
+                        }
+                    };
+                    Finding::new(Severity::Error, format!("{selector} finds no runner in GitLab"), mend)
+                } else {
+                    let tagged = pool.iter().filter(|r| r.tags.contains(&fleet.routing_tag)).count();
+                    Finding::ok(format!(
+                        "{selector} finds {} runners; {tagged} carry {}",
+                        pool.len(),
+                        fleet.routing_tag
+                    ))
+                },
+            ));
+        }
+        for (runner, clusters) in &assigned.shared {
+            let clusters: Vec<&str> = clusters.iter().map(|c| c.as_str()).collect();
+            found.push(about(
+                format!("fleets.{}.pools", fleet.name),
+                Finding::new(
+                    Severity::Error,
+                    format!("runner {runner} is in the pools of {}", clusters.join(" and ")),
+                    "give each cluster runner records of its own",
+                ),
+            ));
+        }
+        for runner in &assigned.foreign {
+            found.push(about(
+                format!("fleets.{}.routing_tag", fleet.name),
+                Finding::new(
+                    Severity::Warning,
+                    format!("runner {} ({}) carries it and is in no pool", runner.id, runner.description),
+                    "it takes jobs whoever holds the fleet, and Switchyard never touches it: add it to a pool, or take \
+                     the tag away",
+                ),
+            ));
+        }
+    }
+    found
+}
+
+/// Every name at every authoritative address, and the right to change it.
+async fn dns(config: &Config) -> Vec<About> {
+    let providers = match setup::providers(config) {
+        Ok(providers) => providers,
+        Err(error) => {
+            let what = super::chain(&error);
+            return vec![about(
+                "dns.providers",
+                Finding::new(Severity::Error, what, "correct the provider's settings"),
+            )];
+        }
+    };
+    let checks = config.topology.fleets.values().filter_map(|fleet| {
+        let record = fleet.dns.as_ref()?;
+        let provider = providers.get(&record.provider)?;
+        let sets: Vec<RecordSet> =
+            fleet.pools.keys().filter_map(|cluster| fleet.record_set(cluster)).collect();
+        Some(async move {
+            let found = provider.check(&record.name, record.record_type, &sets).await;
+            found.into_iter().map(|f| about(format!("fleets.{}.dns", fleet.name), f)).collect::<Vec<_>>()
+        })
+    });
+    join_all(checks).await.into_iter().flatten().collect()
+}
+
+/// Every server, and whether the evidence that gates need is there.
+async fn prometheus(config: &Config) -> Vec<About> {
+    let servers = match setup::prometheus(config) {
+        Ok(servers) => servers,
+        Err(error) => {
+            let what = super::chain(&error);
+            return vec![about(
+                "prometheus",
+                Finding::new(Severity::Error, what, "correct prometheus.ca_file"),
+            )];
+        }
+    };
+    let now = crate::world::Live::clock();
+    let mut found = Vec::new();
+    for (fleet, queries) in &config.queries {
+        let queries =
+            crate::prometheus::Queries { questions: &queries.questions, managers: &queries.managers };
+        let evidence = servers.evidence(queries, now).await;
+        for (question, asked) in &evidence.asked {
+            let path = format!("fleets.{fleet}.evidence.{}", question.as_str());
+            let pools = config.topology.fleets.get(fleet).map(|f| f.pools.keys());
+            for answer in &asked.answers {
+                found.push(about(
+                    &path,
+                    evidence_finding(answer, &asked.query, pools.clone().into_iter().flatten()),
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn evidence_finding<'a>(
+    answer: &crate::model::Answer,
+    query: &str,
+    clusters: impl Iterator<Item = &'a crate::model::ClusterName>,
+) -> Finding {
+    let server = &answer.server;
+    match &answer.result {
+        Err(why) => Finding::new(
+            Severity::Error,
+            format!("{server}: {why}"),
+            format!("the query is {query}; see that the server is reachable and has the rules of alerts/"),
+        ),
+        Ok(samples) => {
+            let missing: Vec<&str> =
+                clusters.filter(|c| !samples.contains_key(*c)).map(|c| c.as_str()).collect();
+            if missing.is_empty() {
+                Finding::ok(format!("{server} has a sample for every cluster"))
+            } else {
+                Finding::new(
+                    Severity::Warning,
+                    format!("{server} has no sample for {}", missing.join(" and ")),
+                    format!("{query} must give one series per runner_cluster; load the rules of alerts/"),
+                )
+            }
+        }
+    }
+}
+
+async fn alertmanager(config: &Config) -> Vec<About> {
+    let clients = match setup::alertmanager_clients(config) {
+        Ok(clients) => clients,
+        Err(error) => {
+            let what = super::chain(&error);
+            return vec![about(
+                "alertmanager",
+                Finding::new(Severity::Error, what, "correct alertmanager.ca_file"),
+            )];
+        }
+    };
+    let checks = clients.iter().map(|client| async {
+        let url = client.url();
+        match client.status().await {
+            Ok(status) => Finding::ok(format!(
+                "{url} answers: Alertmanager {}, cluster {}",
+                status.version_info.version, status.cluster.status
+            )),
+            Err(error) => Finding::new(
+                Severity::Error,
+                format!("{url}: {}", super::chain(&error)),
+                "without the catch-up poll a lost webhook is lost: correct alertmanager.urls",
+            ),
+        }
+    });
+    join_all(checks).await.into_iter().map(|f| about("alertmanager", f)).collect()
+}

@@ -1,0 +1,253 @@
+//! The commands that talk to a running Switchyard.
+
+use std::{
+    io::IsTerminal,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::{
+    Act, Command, Exit, History, OutputFormat, Pause, Read, Remote, Switch, complain, load, say, show,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const WATCH_PERIOD: Duration = Duration::from_millis(500);
+
+/// A running Switchyard.
+struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<SecretString>,
+    output: OutputFormat,
+}
+
+/// Why a command ended without an answer.
+enum Failure {
+    Usage(String),
+    Failed(String),
+    /// A gate holds it.
+    Held(String),
+}
+
+impl Failure {
+    fn end(self) -> Exit {
+        let (text, exit) = match self {
+            Self::Usage(text) => (text, Exit::Usage),
+            Self::Failed(text) => (text, Exit::Failed),
+            Self::Held(text) => (text, Exit::Held),
+        };
+        complain(&text);
+        exit
+    }
+}
+
+pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
+    let result = match command {
+        Command::Plan(Read { fleet, remote }) => {
+            read(config_file, &remote, "plan", fleet, None, show::plan).await
+        }
+        Command::Explain(Read { fleet, remote }) => {
+            read(config_file, &remote, "explain", fleet, None, show::explain).await
+        }
+        Command::History(History { fleet, limit, remote }) => {
+            read(config_file, &remote, "history", fleet, Some(limit), show::history).await
+        }
+        Command::Switch(args) => switch(config_file, args).await,
+        Command::Pause(Pause { fleet, lasts, why, remote }) => {
+            let mut body = json!({"reason": why.reason, "author": why.author});
+            if let Some(lasts) = lasts {
+                body["for"] = json!(lasts);
+            }
+            act(config_file, &remote, fleet.as_deref(), "pause", body).await
+        }
+        Command::Resume(Act { fleet, why, remote }) => {
+            let body = json!({"reason": why.reason, "author": why.author});
+            act(config_file, &remote, fleet.as_deref(), "resume", body).await
+        }
+        Command::Ack(Act { fleet: Some(fleet), why, remote }) => {
+            let body = json!({"reason": why.reason, "author": why.author});
+            act(config_file, &remote, Some(&fleet), "ack", body).await
+        }
+        Command::Ack(_) => {
+            Err(Failure::Usage("ack needs the fleet: switchyard ack FLEET --reason …".to_owned()))
+        }
+        Command::Serve(_) | Command::Check(_) => {
+            Err(Failure::Usage("not a command for a running Switchyard".into()))
+        }
+    };
+    result.unwrap_or_else(Failure::end)
+}
+
+impl Client {
+    fn new(config_file: &Path, remote: &Remote) -> Result<Self, Failure> {
+        let config = load(config_file);
+        let url = match (&remote.url, &config) {
+            (Some(url), _) => url.clone(),
+            (None, Ok(config)) => config.web.url.to_string(),
+            (None, Err(problems)) => {
+                return Err(Failure::Usage(format!(
+                    "no --url, and the configuration has problems:\n{problems}"
+                )));
+            }
+        };
+        let token = match &remote.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Failure::Usage(format!("--token-file {}: {error}", path.display())))?;
+                Some(SecretString::from(text.trim()))
+            }
+            None => config.ok().and_then(|c| c.api.token.or(c.api.read_token)),
+        };
+        crate::app::install_crypto();
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::Failed(super::chain(&error)))?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token, output: remote.output.output })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.http.request(method, &url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let unreachable = |error: reqwest::Error| Failure::Failed(super::chain(&error));
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unreachable)?;
+        let value: Value = serde_json::from_slice(&body).map_err(|_| {
+            Failure::Failed(format!("{url} answered {status}, and not in JSON: is it a Switchyard?"))
+        })?;
+        if status.is_success() {
+            return Ok(value);
+        }
+        let detail = value.get("detail").and_then(Value::as_str).unwrap_or("no detail").to_owned();
+        let held = value.get("outcome").and_then(Value::as_str).is_some_and(|o| o.starts_with("held:"));
+        Err(if held { Failure::Held(detail) } else { Failure::Failed(format!("{status}: {detail}")) })
+    }
+
+    fn print(&self, value: &Value, table: impl Fn(&Value) -> String) {
+        match self.output {
+            OutputFormat::Json => say(&format!("{value:#}")),
+            OutputFormat::Table => say(&table(value)),
+        }
+    }
+}
+
+async fn read(
+    config_file: &Path,
+    remote: &Remote,
+    what: &str,
+    fleet: Option<String>,
+    limit: Option<u32>,
+    table: fn(&[Value]) -> String,
+) -> Result<Exit, Failure> {
+    let client = Client::new(config_file, remote)?;
+    let query: Vec<String> =
+        fleet.map(|f| format!("fleet={f}")).into_iter().chain(limit.map(|l| format!("limit={l}"))).collect();
+    let answer = client.send(Method::GET, &format!("/api/v1/{what}?{}", query.join("&")), None).await?;
+    client.print(&answer, |answer| table(answer.as_array().map(Vec::as_slice).unwrap_or_default()));
+    Ok(Exit::Done)
+}
+
+fn sentence(answer: &Value) -> String {
+    answer.get("sentence").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+async fn act(
+    config_file: &Path,
+    remote: &Remote,
+    fleet: Option<&str>,
+    verb: &str,
+    body: Value,
+) -> Result<Exit, Failure> {
+    let client = Client::new(config_file, remote)?;
+    let path = match fleet {
+        Some(fleet) => format!("/api/v1/fleets/{fleet}/{verb}"),
+        None => format!("/api/v1/{verb}"),
+    };
+    let answer = client.send(Method::POST, &path, Some(&body)).await?;
+    client.print(&answer, sentence);
+    Ok(Exit::Done)
+}
+
+async fn switch(config_file: &Path, args: Switch) -> Result<Exit, Failure> {
+    let Switch { fleet, to, from, no_wait, why, remote } = args;
+    let client = Client::new(config_file, &remote)?;
+    let from = (from != "none").then_some(from);
+    let body = json!({"to": to, "from": from, "reason": why.reason, "author": why.author});
+    let path = format!("/api/v1/fleets/{fleet}");
+    let answer = client.send(Method::POST, &format!("{path}/switch"), Some(&body)).await?;
+    let generation = answer.get("generation").and_then(Value::as_u64);
+    let Some(generation) = generation.filter(|_| !no_wait) else {
+        client.print(&answer, sentence);
+        return Ok(Exit::Done);
+    };
+    if client.output == OutputFormat::Table {
+        say(&sentence(&answer));
+    }
+    watch(&client, &path, generation).await
+}
+
+/// Follows a move until it was seen done, failed, or another decision took its place.
+async fn watch(client: &Client, path: &str, generation: u64) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let mut shown = String::new();
+    loop {
+        let fleet = client.send(Method::GET, path, None).await?;
+        let now = fleet.get("generation").and_then(Value::as_u64).unwrap_or_default();
+        if now > generation {
+            return Err(Failure::Failed(format!(
+                "generation {now} took the place of {generation}; see the history"
+            )));
+        }
+        let state = fleet.pointer("/decision/state").and_then(Value::as_str).unwrap_or_default();
+        match state {
+            "done" if now == generation => {
+                client.print(&fleet, sentence);
+                return Ok(Exit::Done);
+            }
+            "failed" if now == generation => return Err(Failure::Failed(sentence(&fleet))),
+            _ => {}
+        }
+        let line = progress(&fleet);
+        if line != shown && client.output == OutputFormat::Table {
+            progress_line(&format!("{line}  {:.0} s", started.elapsed().as_secs_f64()));
+            shown = line;
+        }
+        tokio::time::sleep(WATCH_PERIOD).await;
+    }
+}
+
+fn progress(fleet: &Value) -> String {
+    let number =
+        |key: &str| fleet.pointer(&format!("/progress/{key}")).and_then(Value::as_u64).unwrap_or_default();
+    let phase = fleet.pointer("/plan/phase").and_then(Value::as_str);
+    let waiting = fleet.pointer("/plan/waiting").and_then(Value::as_str);
+    format!(
+        "{}: tagged {}/{}, DNS {}/{}, still to untag {}",
+        phase.or(waiting).unwrap_or("looking"),
+        number("tagged"),
+        number("to_tag"),
+        number("dns_agreeing"),
+        number("dns_servers"),
+        number("to_untag")
+    )
+}
+
+/// Progress is for eyes: it goes to standard error, and only when that is a terminal.
+#[expect(clippy::print_stderr, reason = "progress is no part of the answer")]
+fn progress_line(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("  {line}");
+    }
+}

@@ -1,0 +1,262 @@
+//! Arguments, output and exit codes.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 held back by a gate.
+
+mod check;
+mod client;
+mod show;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    app,
+    config::{self, Config},
+    model::SignedDuration,
+    telemetry,
+};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    Held = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Moves a GitLab Runner fleet to a healthy Kubernetes cluster when Prometheus says its own has died.
+#[derive(Debug, Parser)]
+#[command(name = "switchyard", version, max_term_width = 110)]
+struct Cli {
+    /// The configuration file.
+    #[arg(
+        long = "config.file",
+        global = true,
+        default_value = "switchyard.toml",
+        env = "SWITCHYARD_CONFIG_FILE"
+    )]
+    config_file: PathBuf,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,switchyard=debug.
+    #[arg(long = "log.level", global = true, default_value = "info")]
+    log_level: String,
+    /// How log lines look: logfmt or json.
+    #[arg(long = "log.format", global = true, default_value_t)]
+    log_format: telemetry::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the responder: webhook receiver, decision loop, metrics and API.
+    Serve(Serve),
+    /// Validate the configuration and try every credential; lists all problems. Changes nothing.
+    Check(Check),
+    /// Show the steps that a running Switchyard would take now, and those it withholds.
+    Plan(Read),
+    /// Show every gate of a fleet with its verdict, what it saw and the query it asked.
+    Explain(Read),
+    /// Show what happened: decisions, steps, events.
+    History(History),
+    /// Move a fleet as planned by a person.
+    Switch(Switch),
+    /// Stop automatic moves of a fleet, or of all fleets.
+    Pause(Pause),
+    /// Allow automatic moves again.
+    Resume(Act),
+    /// Acknowledge a failed move, so that the fleet may be moved again.
+    Ack(Act),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// The address to listen on.
+    #[arg(long = "web.listen-address", default_value = "127.0.0.1:9797")]
+    listen: String,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Only read the file; contact nobody.
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// How the answer is printed.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// For people.
+    Table,
+    /// As the API says it.
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Remote {
+    /// The running Switchyard; by default web.url of the configuration.
+    #[arg(long, env = "SWITCHYARD_URL")]
+    url: Option<String>,
+    /// A file with the Bearer token; by default the configuration's token for actions or reads.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct Read {
+    /// Only this fleet.
+    fleet: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+struct History {
+    /// Only this fleet.
+    fleet: Option<String>,
+    /// How many entries, newest last.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Why {
+    /// Why; it is recorded.
+    #[arg(long)]
+    reason: String,
+    /// Who asks; it is recorded.
+    #[arg(long, env = "USER")]
+    author: String,
+}
+
+#[derive(Debug, Args)]
+struct Switch {
+    /// The fleet.
+    fleet: String,
+    /// The cluster that shall hold it.
+    #[arg(long)]
+    to: String,
+    /// The cluster that holds it now, as you believe, or `none`; if that is wrong, nothing is done.
+    #[arg(long)]
+    from: String,
+    /// Return once the move is decided, without watching it.
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Pause {
+    /// The fleet; without it, all fleets.
+    fleet: Option<String>,
+    /// How long, such as 2h; without it, until resumed.
+    #[arg(long = "for")]
+    lasts: Option<SignedDuration>,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Act {
+    /// The fleet; `resume` without it means the pause of all fleets.
+    fleet: Option<String>,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    if let Err(error) = telemetry::init(&cli.log_level, cli.log_format) {
+        complain(&format!("--log.level: {error}"));
+        return Exit::Usage.into();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the runtime does not start: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let exit = runtime.block_on(run(cli));
+    // A name look-up that hangs must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}
+
+async fn run(cli: Cli) -> Exit {
+    let Cli { config_file, command, log_level: _, log_format: _ } = cli;
+    match command {
+        Command::Serve(Serve { listen }) => match app::serve(&config_file, &listen).await {
+            Ok(()) => Exit::Done,
+            Err(app::Error::Config(problems)) => {
+                complain(&problems.to_string());
+                Exit::Usage
+            }
+            Err(error) => {
+                complain(&chain(&error));
+                Exit::Failed
+            }
+        },
+        Command::Check(args) => check::check(&config_file, &args).await,
+        command => client::run(&config_file, command).await,
+    }
+}
+
+/// The error and everything below it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+#[expect(clippy::print_stderr, reason = "a command's complaint goes to standard error")]
+fn complain(text: &str) {
+    eprintln!("switchyard: {text}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
+fn say(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+fn load(path: &std::path::Path) -> Result<Config, config::Problems> {
+    config::load(path, std::env::vars())
+}

@@ -1,0 +1,136 @@
+//! What Switchyard answers over HTTP: webhook, metrics, health, API.
+
+mod access;
+mod actions;
+mod problem;
+mod reads;
+mod webhook;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::{
+    intake::Intake,
+    metrics::{CLASSIC, Metrics, OPENMETRICS},
+    model::Timestamp,
+    status::Status,
+    store::Store,
+};
+
+pub use access::Access;
+pub use problem::Problem;
+
+/// A reload that somebody asked for, and where the answer goes: the problems of the file that was refused.
+pub type Reload = oneshot::Sender<Result<(), String>>;
+
+/// What the handlers stand on.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The way in for alerts.
+    pub intake: Intake,
+    /// The last pass.
+    pub status: watch::Receiver<Arc<Status>>,
+    /// History and people's requests.
+    pub store: Store,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Who may do what.
+    pub access: watch::Receiver<Arc<Access>>,
+    /// Wakes the loop.
+    pub bell: Arc<Notify>,
+    /// Asks for a reload.
+    pub reload: mpsc::Sender<Reload>,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+impl Server {
+    /// All routes. Serve it with connect info of [`SocketAddr`].
+    pub fn router(self) -> Router {
+        let reads = Router::new()
+            .route("/api/v1/fleets", get(reads::fleets))
+            .route("/api/v1/fleets/{fleet}", get(reads::fleet))
+            .route("/api/v1/plan", get(reads::plan))
+            .route("/api/v1/explain", get(reads::explain))
+            .route("/api/v1/history", get(reads::history))
+            .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::reads));
+        let actions = Router::new()
+            .route("/api/v1/fleets/{fleet}/switch", post(actions::switch))
+            .route("/api/v1/fleets/{fleet}/pause", post(actions::pause))
+            .route("/api/v1/fleets/{fleet}/resume", post(actions::resume))
+            .route("/api/v1/fleets/{fleet}/ack", post(actions::ack))
+            .route("/api/v1/pause", post(actions::pause_all))
+            .route("/api/v1/resume", post(actions::resume_all))
+            .route("/-/reload", post(reload).put(reload))
+            .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::actions));
+        Router::new()
+            .route("/", get(landing))
+            .route("/metrics", get(metrics))
+            .route("/-/healthy", get(|| async { "Switchyard is healthy.\n" }))
+            .route("/-/ready", get(ready))
+            .route("/api/v1/alerts", post(webhook::alerts))
+            .merge(reads)
+            .merge(actions)
+            .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })
+            .with_state(self)
+    }
+}
+
+/// The address of the other side, as axum's connect info.
+pub type Peer = axum::extract::ConnectInfo<SocketAddr>;
+
+async fn landing() -> Html<&'static str> {
+    Html(
+        "<!doctype html><html lang=\"en\"><title>Switchyard</title><h1>Switchyard</h1><ul>\
+         <li><a href=\"/metrics\">Metrics</a><li><a href=\"/api/v1/fleets\">Fleets</a>\
+         <li><a href=\"/api/v1/explain\">Gates</a><li><a href=\"/api/v1/plan\">Plan</a>\
+         <li><a href=\"/api/v1/history\">History</a><li><a href=\"/-/ready\">Ready</a></ul></html>",
+    )
+}
+
+/// OpenMetrics for those who ask for it, the classic text for everybody else.
+async fn metrics(State(server): State<Server>, headers: HeaderMap) -> Response {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let openmetrics = accepts.flat_map(|v| v.split(',')).any(|v| v.contains("application/openmetrics-text"));
+    let (kind, body) = if openmetrics {
+        (OPENMETRICS, server.metrics.openmetrics())
+    } else {
+        (CLASSIC, server.metrics.classic())
+    };
+    match body {
+        Ok(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
+        Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written.")
+            .into_response(),
+    }
+}
+
+async fn ready(State(server): State<Server>) -> Response {
+    if server.status.borrow().at.is_some() {
+        "Switchyard is ready.\n".into_response()
+    } else {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The first look at the world is not finished.")
+            .into_response()
+    }
+}
+
+async fn reload(State(server): State<Server>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let gone =
+        || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Switchyard is shutting down.").into_response();
+    if server.reload.send(answer).await.is_err() {
+        return gone();
+    }
+    match answered.await {
+        Ok(Ok(())) => "The configuration was taken over.\n".into_response(),
+        Ok(Err(problems)) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, problems).into_response(),
+        Err(_) => gone(),
+    }
+}

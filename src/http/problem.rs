@@ -1,0 +1,61 @@
+//! Errors as RFC 9457 problem documents.
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// A problem document: `application/problem+json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// The HTTP status.
+    #[serde(serialize_with = "status")]
+    pub status: StatusCode,
+    /// The status in words.
+    pub title: &'static str,
+    /// What is wrong here, and the mend.
+    pub detail: String,
+    /// What the decision came to, for actions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+fn status<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    /// A problem with its detail.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            title: status.canonical_reason().unwrap_or("Error"),
+            detail: detail.into(),
+            outcome: None,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<crate::store::Error> for Problem {
+    /// The other side retries on 503, and nothing is lost; the cause is for the log.
+    fn from(error: crate::store::Error) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The store could not take this; try again.")
+    }
+}

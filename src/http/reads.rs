@@ -1,0 +1,123 @@
+//! The API to read.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Problem, Server};
+use crate::{
+    decide::Outcome,
+    model::{FleetEvidence, FleetName, GateReport, Generation, Timestamp},
+    plan::Plan,
+    status::FleetStatus,
+    store::HistoryEntry,
+};
+
+/// The most entries of history in one answer.
+const HISTORY_LIMIT: u32 = 1000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    fleet: Option<String>,
+    limit: Option<u32>,
+}
+
+/// Gates of one fleet with all that they saw.
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    fleet: FleetName,
+    at: Option<Timestamp>,
+    outcome: Outcome,
+    sentence: String,
+    gates: Vec<GateReport>,
+    evidence: FleetEvidence,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FleetPlan {
+    fleet: FleetName,
+    generation: Generation,
+    sentence: String,
+    plan: Option<Plan>,
+    text: String,
+}
+
+fn unknown(fleet: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("There is no fleet {fleet:?} in the configuration."))
+}
+
+fn pick<T>(
+    server: &Server,
+    filter: &Filter,
+    show: impl Fn(&FleetStatus) -> T,
+) -> Result<Json<Vec<T>>, Problem> {
+    let status = server.status.borrow().clone();
+    let wanted = |f: &&FleetStatus| filter.fleet.as_ref().is_none_or(|name| name == f.name.as_str());
+    let rows: Vec<T> = status.fleets.values().filter(wanted).map(show).collect();
+    match &filter.fleet {
+        Some(fleet) if rows.is_empty() => Err(unknown(fleet)),
+        _ => Ok(Json(rows)),
+    }
+}
+
+pub(super) async fn fleets(State(server): State<Server>) -> Json<Vec<FleetStatus>> {
+    Json(server.status.borrow().fleets.values().cloned().collect())
+}
+
+pub(super) async fn fleet(
+    State(server): State<Server>,
+    Path(fleet): Path<String>,
+) -> Result<Json<FleetStatus>, Problem> {
+    let status = server.status.borrow().clone();
+    status
+        .fleets
+        .values()
+        .find(|f| f.name.as_str() == fleet)
+        .cloned()
+        .map(Json)
+        .ok_or_else(|| unknown(&fleet))
+}
+
+pub(super) async fn plan(
+    State(server): State<Server>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Vec<FleetPlan>>, Problem> {
+    pick(&server, &filter, |f| FleetPlan {
+        fleet: f.name.clone(),
+        generation: f.generation,
+        sentence: f.sentence.clone(),
+        text: f.plan.as_ref().map(ToString::to_string).unwrap_or_default(),
+        plan: f.plan.clone(),
+    })
+}
+
+pub(super) async fn explain(
+    State(server): State<Server>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Vec<Explanation>>, Problem> {
+    let at = server.status.borrow().at;
+    pick(&server, &filter, |f| Explanation {
+        fleet: f.name.clone(),
+        at,
+        outcome: f.outcome,
+        sentence: f.sentence.clone(),
+        gates: f.gates.clone(),
+        evidence: f.evidence.clone(),
+    })
+}
+
+pub(super) async fn history(
+    State(server): State<Server>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<Vec<HistoryEntry>>, Problem> {
+    let fleet = match &filter.fleet {
+        None => None,
+        Some(name) => Some(name.parse::<FleetName>().map_err(|_| unknown(name))?),
+    };
+    let limit = filter.limit.unwrap_or(100).min(HISTORY_LIMIT);
+    Ok(Json(server.store.history(fleet.as_ref(), limit).await?))
+}

@@ -1,0 +1,78 @@
+//! The Alertmanager webhook.
+//!
+//! | what comes                                  | answer | what Alertmanager does                     |
+//! |---------------------------------------------|--------|--------------------------------------------|
+//! | a version 4 message                         | 200    | nothing more; the signals are durable      |
+//! | alerts that are not for us                  | 200    | nothing more; they are counted by reason   |
+//! | the store cannot take it now                | 503    | retries within the flush                   |
+//! | credential missing or wrong                 | 401    | sends it again at the next group interval  |
+//! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
+//! | not JSON, or another version                | 400    | sends it again at the next group interval  |
+//! | larger than `webhook.max_body`              | 413    | sends it again at the next group interval  |
+
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use tracing::warn;
+
+use super::{Peer, Problem, Server, access};
+use crate::{intake::Taken, metrics::Code};
+
+pub(super) async fn alerts(
+    State(server): State<Server>,
+    axum::extract::ConnectInfo(peer): Peer,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let started = tokio::time::Instant::now();
+    let response = match take(&server, peer.ip(), &headers, body).await {
+        Ok(taken) => Json(taken).into_response(),
+        Err(problem) => {
+            warn!(%peer, status = problem.status.as_u16(), detail = problem.detail, "webhook not taken");
+            problem.into_response()
+        }
+    };
+    let code = response.status().as_u16().to_string();
+    server.metrics.webhook_requests.get_or_create(&Code { code }).inc();
+    server.metrics.webhook_duration.observe(started.elapsed().as_secs_f64());
+    response
+}
+
+async fn take(
+    server: &Server,
+    peer: std::net::IpAddr,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Taken, Problem> {
+    let access = server.access.borrow().clone();
+    access::webhook(&access, headers, peer)?;
+    let limit = access.max_body;
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body is larger than webhook.max_body, {limit} bytes."),
+        )
+    };
+    let declared =
+        headers.get(axum::http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let body = to_bytes(body, limit).await.map_err(|error| {
+        // The limit is the only error of ours; the others are the connection's, and nobody reads the answer.
+        if std::error::Error::source(&error).is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
+            too_large()
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")
+        }
+    })?;
+    let parsed = server
+        .intake
+        .parse(&body, (server.now)())
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Ok(server.intake.take(parsed).await?)
+}

@@ -1,0 +1,107 @@
+//! Alerts come in: from the webhook and from the catch-up poll, by one way.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    alert::{self, Parsed},
+    metrics::{AlertLabels, Metrics},
+    model::{Timestamp, Topology},
+    store::{self, Store, Upserted},
+};
+
+/// What became of the alerts of one message.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Taken {
+    /// Alerts that are stored now.
+    pub accepted: usize,
+    /// Alerts that are not for Switchyard, each counted by its reason in the metrics.
+    pub ignored: usize,
+}
+
+/// Stores signals durably, then rings the bell.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    store: Store,
+    topology: watch::Receiver<Arc<Topology>>,
+    metrics: Arc<Metrics>,
+    /// Wakes the loop.
+    bell: Arc<Notify>,
+    /// Wakes the catch-up poll: a message said that it does not hold everything.
+    poll: Arc<Notify>,
+}
+
+impl Intake {
+    /// Makes the way in.
+    pub fn new(
+        store: Store,
+        topology: watch::Receiver<Arc<Topology>>,
+        metrics: Arc<Metrics>,
+        bell: Arc<Notify>,
+        poll: Arc<Notify>,
+    ) -> Self {
+        Self { store, topology, metrics, bell, poll }
+    }
+
+    /// Reads a webhook body. Pure: nothing is stored.
+    pub fn parse(&self, body: &[u8], now: Timestamp) -> Result<Parsed, alert::Error> {
+        alert::parse_webhook(body, &self.topology.borrow(), now)
+    }
+
+    /// Reads the rows of a catch-up poll. Pure: nothing is stored.
+    pub fn parse_poll(&self, body: &[u8], now: Timestamp) -> Result<Parsed, alert::Error> {
+        alert::parse_poll(body, &self.topology.borrow(), now)
+    }
+
+    /// Stores every signal of one message in one durable transaction. When it returns, they survive `kill -9`.
+    pub async fn take(&self, parsed: Parsed) -> Result<Taken, store::Error> {
+        let upserted = self.store.upsert_signals(parsed.signals.clone()).await?;
+        Ok(self.taken(&parsed, &upserted))
+    }
+
+    fn taken(&self, parsed: &Parsed, upserted: &[Upserted]) -> Taken {
+        for (signal, upserted) in parsed.signals.iter().zip(upserted) {
+            self.count(signal.action.as_str(), upserted.as_str());
+        }
+        for ignored in &parsed.ignored {
+            self.count("none", ignored.as_str());
+        }
+        if parsed.truncated > 0 {
+            self.poll.notify_one();
+        }
+        if upserted.iter().any(|u| matches!(u, Upserted::New | Upserted::Updated)) {
+            self.bell.notify_one();
+        }
+        Taken { accepted: upserted.len(), ignored: parsed.ignored.len() }
+    }
+
+    /// Stores what a catch-up poll found. Unlike a webhook, it knows that an alert fires *now*: one that is stored as
+    /// ended fires again. Prometheus keeps `startsAt` over an outage in which Alertmanager let the alert expire, so the
+    /// new episode is stored as begun when the old one ended.
+    pub async fn take_poll(&self, parsed: Parsed) -> Result<Taken, store::Error> {
+        let upserted = self.store.upsert_signals(parsed.signals.clone()).await?;
+        let again: Vec<_> = parsed
+            .signals
+            .iter()
+            .zip(&upserted)
+            .filter_map(|(signal, upserted)| match upserted {
+                Upserted::Late { ended_at: Some(ended_at) } if signal.last_seen > *ended_at => {
+                    let mut again = signal.clone();
+                    again.key.starts_at = *ended_at;
+                    Some(again)
+                }
+                _ => None,
+            })
+            .collect();
+        if !again.is_empty() {
+            self.take(Parsed { signals: again, ..Parsed::default() }).await?;
+        }
+        Ok(self.taken(&parsed, &upserted))
+    }
+
+    fn count(&self, action: &str, outcome: &str) {
+        let labels = AlertLabels { action: action.to_owned(), outcome: outcome.to_owned() };
+        self.metrics.alerts_received.get_or_create(&labels).inc();
+    }
+}

@@ -1,0 +1,224 @@
+//! Every metric, typed. Counters are touched where the thing happens; state gauges come from the [`Status`] snapshot
+//! at scrape time, so what vanishes from the world vanishes from the metrics.
+
+mod classic;
+mod process;
+mod snapshot;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+use tokio::sync::watch;
+
+use crate::{model::Timestamp, status::Status, store::Store};
+
+/// The content type of OpenMetrics text.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of the classic text format.
+pub const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+macro_rules! labels {
+    ($($type:ident { $($field:ident),* })*) => {$(
+        #[doc = concat!("The labels ", stringify!($($field),*), ".")]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub struct $type { $(#[doc = "Label."] pub $field: String),* }
+    )*};
+}
+
+labels! {
+    Code { code }
+    AlertLabels { action, outcome }
+    DecisionLabels { fleet, outcome, reason }
+    StepLabels { fleet, kind, outcome }
+    PhaseLabels { fleet, phase }
+    RequestLabels { operation, code }
+    Operation { operation }
+    Server { server }
+}
+
+/// No label: a family that appears with its first value.
+pub type NoLabels = [(String, String); 0];
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// A histogram that knows its own buckets.
+#[derive(Debug, Clone)]
+pub struct Buckets(f64, f64, u16);
+
+impl prometheus_client::metrics::family::MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(exponential_buckets(self.0, self.1, self.2))
+    }
+}
+
+/// Every metric.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Webhook requests by HTTP status code.
+    pub webhook_requests: Family<Code, Counter>,
+    /// From the request's arrival to its answer.
+    pub webhook_duration: Histogram,
+    /// Alerts by action and what became of them.
+    pub alerts_received: Family<AlertLabels, Counter>,
+    /// Decisions by outcome and gate.
+    pub decisions: Family<DecisionLabels, Counter>,
+    /// Steps by kind and outcome.
+    pub steps: Family<StepLabels, Counter>,
+    /// How long the phases of a move took.
+    pub failover_duration: Family<PhaseLabels, Histogram, Buckets>,
+    /// Requests to GitLab.
+    pub gitlab_requests: Family<RequestLabels, Counter>,
+    /// Their duration.
+    pub gitlab_request_duration: Family<Operation, Histogram, Buckets>,
+    /// What GitLab said is left of the rate limit.
+    pub gitlab_rate_limit_remaining: Family<NoLabels, Gauge>,
+    /// Passes of the loop.
+    pub passes: Counter,
+    /// Passes that could not be finished.
+    pub pass_failures: Counter,
+    /// How long they took.
+    pub pass_duration: Histogram,
+    /// When the last pass began.
+    pub pass_last_attempt: Seconds,
+    /// When the last pass ended well.
+    pub pass_last_success: Seconds,
+    /// Whether the last reload was taken over.
+    pub reload_successful: Gauge,
+    /// When a configuration was last taken over.
+    pub reload_success_time: Seconds,
+    /// Whether each Alertmanager answers the catch-up poll.
+    pub alertmanager_up: Family<Server, Gauge>,
+}
+
+impl Metrics {
+    /// Makes and registers every metric. State gauges are read from `status` at each scrape.
+    pub fn new(status: watch::Receiver<Arc<Status>>, store: Store, start: Timestamp) -> Self {
+        let metrics = Self {
+            webhook_requests: Family::default(),
+            webhook_duration: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            alerts_received: Family::default(),
+            decisions: Family::default(),
+            steps: Family::default(),
+            failover_duration: Family::new_with_constructor(Buckets(0.25, 2.0, 14)),
+            gitlab_requests: Family::default(),
+            gitlab_request_duration: Family::new_with_constructor(Buckets(0.01, 2.0, 12)),
+            gitlab_rate_limit_remaining: Family::default(),
+            passes: Counter::default(),
+            pass_failures: Counter::default(),
+            pass_duration: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            pass_last_attempt: Seconds::default(),
+            pass_last_success: Seconds::default(),
+            reload_successful: Gauge::default(),
+            reload_success_time: Seconds::default(),
+            alertmanager_up: Family::default(),
+            registry: Registry::default(),
+        };
+        let mut registry = Registry::default();
+        // Without our prefix: every Prometheus client names these alike.
+        registry.register_collector(Box::new(process::Process::new(start)));
+        let ours = registry.sub_registry_with_prefix("switchyard");
+        let build = Info::new(vec![
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("revision", option_env!("SWITCHYARD_REVISION").unwrap_or("unknown")),
+        ]);
+        ours.register("build", "The program's version and source revision", build);
+        metrics.register(ours);
+        ours.register_collector(Box::new(snapshot::Snapshot(status)));
+        ours.register_collector(Box::new(snapshot::StoreStats(store)));
+        Self { registry, ..metrics }
+    }
+
+    fn register(&self, r: &mut Registry) {
+        let seconds = || Unit::Seconds;
+        r.register("webhook_requests", "Webhook requests by HTTP status code", self.webhook_requests.clone());
+        r.register_with_unit(
+            "webhook_request_duration",
+            "Time from a webhook request's arrival to its answer",
+            seconds(),
+            self.webhook_duration.clone(),
+        );
+        r.register(
+            "alerts_received",
+            "Alerts by action and what became of them",
+            self.alerts_received.clone(),
+        );
+        r.register("decisions", "Passes that decided or changed their outcome", self.decisions.clone());
+        r.register("steps", "Steps of plans by kind and outcome", self.steps.clone());
+        r.register_with_unit(
+            "failover_duration",
+            "Time that the phases of a move took",
+            seconds(),
+            self.failover_duration.clone(),
+        );
+        r.register(
+            "gitlab_requests",
+            "Requests to GitLab by operation and code",
+            self.gitlab_requests.clone(),
+        );
+        r.register_with_unit(
+            "gitlab_request_duration",
+            "Time that requests to GitLab took",
+            seconds(),
+            self.gitlab_request_duration.clone(),
+        );
+        r.register(
+            "gitlab_rate_limit_remaining",
+            "What GitLab last said is left of the rate limit",
+            self.gitlab_rate_limit_remaining.clone(),
+        );
+        r.register("passes", "Passes of the decision loop", self.passes.clone());
+        r.register("pass_failures", "Passes that could not be finished", self.pass_failures.clone());
+        r.register_with_unit("pass_duration", "Time that passes took", seconds(), self.pass_duration.clone());
+        r.register_with_unit(
+            "pass_last_timestamp",
+            "When the last pass began",
+            seconds(),
+            self.pass_last_attempt.clone(),
+        );
+        r.register_with_unit(
+            "pass_last_success_timestamp",
+            "When the last pass ended well",
+            seconds(),
+            self.pass_last_success.clone(),
+        );
+        r.register(
+            "config_last_reload_successful",
+            "Whether the last configuration reload was taken over",
+            self.reload_successful.clone(),
+        );
+        r.register_with_unit(
+            "config_last_reload_success_timestamp",
+            "When a configuration was last taken over",
+            seconds(),
+            self.reload_success_time.clone(),
+        );
+        r.register(
+            "alertmanager_up",
+            "Whether an Alertmanager answered the last catch-up poll",
+            self.alertmanager_up.clone(),
+        );
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn openmetrics(&self) -> Result<String, std::fmt::Error> {
+        let mut body = String::new();
+        text::encode(&mut body, &self.registry)?;
+        Ok(body)
+    }
+
+    /// All metrics in the classic text format.
+    pub fn classic(&self) -> Result<String, std::fmt::Error> {
+        Ok(classic::from_openmetrics(&self.openmetrics()?))
+    }
+}

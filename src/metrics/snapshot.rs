@@ -1,0 +1,239 @@
+//! State gauges, read from the snapshot at scrape time.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
+};
+use tokio::sync::watch;
+
+use crate::{
+    model::{Seen, Timestamp},
+    status::{FleetStatus, RUNNER_STATES, Status},
+    store::Store,
+};
+
+#[derive(Debug)]
+pub(super) struct Snapshot(pub(super) watch::Receiver<Arc<Status>>);
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// Writes one gauge family, if it has any sample.
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    samples: impl Iterator<Item = (Labels<'a>, f64)>,
+) -> Result<(), std::fmt::Error> {
+    let mut samples = samples.peekable();
+    if samples.peek().is_none() {
+        return Ok(());
+    }
+    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in samples {
+        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn bool(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_microsecond() as f64 / 1e6
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.0.borrow().clone();
+        let e = &mut encoder;
+        let fleets = || status.fleets.values();
+        if status.at.is_some() {
+            let up = bool(matches!(status.gitlab, Seen::Known(_)));
+            family(
+                e,
+                "gitlab_up",
+                "Whether the last pass could read the runners from GitLab.",
+                None,
+                [(vec![], up)].into_iter(),
+            )?;
+        }
+        family(
+            e,
+            "watchdog_last_timestamp",
+            "When a firing watchdog alert was last heard of.",
+            Some(&Unit::Seconds),
+            status.watchdog_at.into_iter().map(|at| (vec![], seconds(at))),
+        )?;
+        family(
+            e,
+            "prometheus_up",
+            "Whether a Prometheus server answered in the last pass.",
+            None,
+            status.prometheus.iter().map(|(server, up)| (vec![("server", server.as_str())], bool(*up))),
+        )?;
+        per_fleet(e, "fleet_enabled", "Whether Switchyard may move the fleet.", &status, |f| {
+            Some(bool(f.enabled))
+        })?;
+        per_fleet(e, "fleet_generation", "The number of the fleet's decision.", &status, |f| {
+            Some(f.generation.0 as f64)
+        })?;
+        per_fleet(
+            e,
+            "fleet_drift",
+            "Whether what is seen differs from what is decided and no move explains it.",
+            &status,
+            |f| Some(bool(f.drift)),
+        )?;
+        per_fleet(e, "fleet_moving", "Whether a move is under way.", &status, |f| Some(bool(f.moving)))?;
+        per_fleet(
+            e,
+            "fleet_latched",
+            "Whether the last move failed and nobody has acknowledged it.",
+            &status,
+            |f| Some(bool(f.latched)),
+        )?;
+        per_fleet(e, "fleet_paused", "Whether a person paused the fleet.", &status, |f| {
+            Some(bool(f.paused))
+        })?;
+        per_cluster(
+            e,
+            "fleet_intended_holder",
+            "Whether the cluster holds the fleet, as decided.",
+            &status,
+            |f, c| f.intended_holder.as_ref().map(|holder| bool(holder == c)),
+        )?;
+        per_cluster(
+            e,
+            "fleet_holder",
+            "Whether runners of the cluster carry the routing tag, as seen in GitLab.",
+            &status,
+            |f, c| f.observed_holders.known().map(|holders| bool(holders.contains(c))),
+        )?;
+        per_cluster(e, "fleet_preferred", "Whether the cluster is the fleet's home.", &status, |f, c| {
+            Some(bool(f.prefer.first() == Some(c)))
+        })?;
+        let ratio = Unit::Other("ratio".to_owned());
+        family(
+            e,
+            "fleet_threshold",
+            "The fleet's thresholds, for rules that serve all fleets by a join.",
+            Some(&ratio),
+            fleets().flat_map(|f| {
+                f.thresholds.iter().map(|(threshold, value)| {
+                    (vec![("fleet", f.name.as_str()), ("threshold", *threshold)], *value)
+                })
+            }),
+        )?;
+        family(
+            e,
+            "gate_open",
+            "Whether a gate lets a move of the fleet pass; asked for or not.",
+            None,
+            fleets().flat_map(|f| {
+                f.gates
+                    .iter()
+                    .map(|g| (vec![("fleet", f.name.as_str()), ("gate", g.gate.as_str())], bool(g.open)))
+            }),
+        )?;
+        family(
+            e,
+            "runners",
+            "Runner records in GitLab by cluster and state.",
+            None,
+            fleets().flat_map(|f| {
+                f.prefer.iter().filter_map(|c| Some((c, f.runner_counts(c)?))).flat_map(|(c, counts)| {
+                    RUNNER_STATES.into_iter().zip(counts).map(|(state, count)| {
+                        let labels = vec![
+                            ("fleet", f.name.as_str()),
+                            ("runner_cluster", c.as_str()),
+                            ("state", state),
+                        ];
+                        (labels, count as f64)
+                    })
+                })
+            }),
+        )?;
+        contacts(e, &status)
+    }
+}
+
+/// One series per runner record, so the number's text is made once per record and nothing is kept.
+fn contacts(e: &mut DescriptorEncoder<'_>, status: &Status) -> Result<(), std::fmt::Error> {
+    let mut metric = e.encode_descriptor(
+        "runner_contacted_timestamp",
+        "When GitLab last heard from a runner. Lags by up to an hour for an idle runner: not a sign of death.",
+        Some(&Unit::Seconds),
+        MetricType::Gauge,
+    )?;
+    for fleet in status.fleets.values() {
+        for (cluster, runner, at) in fleet.contacts() {
+            let runner = runner.to_string();
+            let labels = [
+                ("fleet", fleet.name.as_str()),
+                ("runner_cluster", cluster.as_str()),
+                ("runner_id", &runner),
+            ];
+            ConstGauge::new(seconds(at)).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn per_fleet(
+    e: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    status: &Status,
+    value: impl Fn(&FleetStatus) -> Option<f64>,
+) -> Result<(), std::fmt::Error> {
+    let samples = status.fleets.values().filter_map(|f| Some((vec![("fleet", f.name.as_str())], value(f)?)));
+    family(e, name, help, None, samples)
+}
+
+fn per_cluster(
+    e: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    status: &Status,
+    value: impl Fn(&FleetStatus, &crate::model::ClusterName) -> Option<f64>,
+) -> Result<(), std::fmt::Error> {
+    let value = &value;
+    let samples = status.fleets.values().flat_map(|f| {
+        f.prefer.iter().filter_map(move |c| {
+            Some((vec![("fleet", f.name.as_str()), ("runner_cluster", c.as_str())], value(f, c)?))
+        })
+    });
+    family(e, name, help, None, samples)
+}
+
+/// The store's own counters.
+#[derive(Debug)]
+pub(super) struct StoreStats(pub(super) Store);
+
+impl Collector for StoreStats {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let stats = self.0.stats();
+        for (name, help, value) in [
+            ("store_commits", "Transactions of the store.", stats.commits),
+            ("store_operations", "Operations in those transactions.", stats.operations),
+            ("store_refused", "Operations refused because too many waited.", stats.refused),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let queue = stats.queue_depth as f64;
+        family(
+            &mut encoder,
+            "store_queue_length",
+            "Operations that wait for the store.",
+            None,
+            [(vec![], queue)].into_iter(),
+        )
+    }
+}

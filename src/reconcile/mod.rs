@@ -1,0 +1,411 @@
+//! The loop: observe, decide, record, plan, guard, apply, record.
+//!
+//! It is level-triggered: the bell and the period wake it alike and carry no input, so a restart, a lost webhook and
+//! a normal one run the same path. Nothing is retried inside a pass; the next pass is the retry.
+
+mod act;
+mod publish;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use act::Actor;
+
+use crate::{
+    decide::{FleetPass, Input, Outcome, decide},
+    metrics::{DecisionLabels, Metrics, PhaseLabels},
+    model::{
+        Decision, Fence, Fleet, FleetName, Generation, MoveState, Observation, Request, Seen, SignedDuration,
+        Timestamp, Topology,
+    },
+    plan::{Plan, plan},
+    status::{Answer, Status},
+    store::{Committed, Event, State, Store},
+    world::World,
+};
+
+/// Passes rung by the bell begin at least this far apart, so that a storm of webhooks is not one of reads.
+const BELL_SPACING: Duration = Duration::from_millis(250);
+/// How soon to look again while a move waits for something to be seen.
+const WAITING: Duration = Duration::from_millis(500);
+/// How many answers to requests the snapshot keeps.
+const ANSWERS_KEPT: usize = 64;
+
+/// What a reload replaces as a whole.
+#[derive(Debug)]
+pub struct Setup<W> {
+    /// What is configured.
+    pub topology: Arc<Topology>,
+    /// The longest time between two passes.
+    pub period: Duration,
+    /// Steps in flight at once, per fleet.
+    pub concurrency: usize,
+    /// The world.
+    pub world: W,
+}
+
+/// The loop.
+#[derive(Debug)]
+pub struct Reconciler<W> {
+    setup: watch::Receiver<Arc<Setup<W>>>,
+    store: Store,
+    bell: Arc<Notify>,
+    status: watch::Sender<Arc<Status>>,
+    metrics: Arc<Metrics>,
+    /// What the last pass came to, to tell changes from repetitions.
+    outcomes: BTreeMap<FleetName, Outcome>,
+    /// How long each move has been under way while GitLab could be read.
+    clocks: BTreeMap<FleetName, MoveClock>,
+    answers: BTreeMap<i64, Answer>,
+}
+
+/// The time a move has had. An outage of GitLab or of Switchyard itself does not use it up.
+#[derive(Debug, Clone, Copy)]
+struct MoveClock {
+    generation: Generation,
+    used: SignedDuration,
+    last: Timestamp,
+    last_step: Option<Timestamp>,
+}
+
+/// When to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wake {
+    /// At once: steps were taken and their effect is to be seen.
+    Now,
+    /// After this long, unless the bell rings first.
+    In(Duration),
+}
+
+/// Why a pass could not be finished.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed")]
+pub struct PassError(#[from] crate::store::Error);
+
+impl<W: World> Reconciler<W> {
+    /// Makes the loop. `status` is where every pass publishes its snapshot.
+    pub fn new(
+        setup: watch::Receiver<Arc<Setup<W>>>,
+        store: Store,
+        bell: Arc<Notify>,
+        status: watch::Sender<Arc<Status>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            setup,
+            store,
+            bell,
+            status,
+            metrics,
+            outcomes: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until `shutdown`; the step in flight is finished and recorded first.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            let wake = match self.pass(&shutdown).await {
+                Ok(wake) => wake,
+                Err(PassError(crate::store::Error::Closed)) => {
+                    error!("the store has ended; ending the loop");
+                    return;
+                }
+                Err(error) => {
+                    self.metrics.pass_failures.inc();
+                    error!(
+                        error = &error as &dyn std::error::Error,
+                        "the pass could not be finished; nothing was moved"
+                    );
+                    Wake::In(self.setup.borrow().period)
+                }
+            };
+            let Wake::In(wait) = wake else { continue };
+            let rung = tokio::select! {
+                () = self.bell.notified() => true,
+                changed = self.setup.changed() => changed.is_ok(),
+                () = tokio::time::sleep(wait) => false,
+                () = shutdown.cancelled() => false,
+            };
+            if rung {
+                tokio::select! {
+                    () = tokio::time::sleep(BELL_SPACING) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+
+    /// One pass over all fleets. After `shutdown` no further step is taken.
+    ///
+    /// # Errors
+    /// When the store fails: then nothing was moved that the store does not know of.
+    pub async fn pass(&mut self, shutdown: &CancellationToken) -> Result<Wake, PassError> {
+        let started = tokio::time::Instant::now();
+        let setup = self.setup.borrow_and_update().clone();
+        let topology = &setup.topology;
+        let began = setup.world.now();
+        self.metrics.passes.inc();
+        self.metrics.pass_last_attempt.set(publish::seconds(began));
+
+        // Signals are read after the look at the world, so that a decision never rests on a signal older than it.
+        let observation = setup.world.observe(topology).await;
+        let now = setup.world.now();
+        let mut state = self.store.load(now).await?;
+        let requests = self.store.open_requests().await?;
+        self.settle(topology, &observation, &mut state, now).await?;
+        let mut passes = decide(Input {
+            topology,
+            signals: &state.signals,
+            observation: &observation,
+            decisions: &state.decisions,
+            moves: &state.moves,
+            overrides: &state.overrides,
+            requests: &requests,
+            now,
+        });
+        self.commit(&mut passes, &mut state, &requests, now).await?;
+
+        let plans: BTreeMap<FleetName, Plan> = topology
+            .fleets
+            .iter()
+            .filter_map(|(name, fleet)| {
+                Some((name.clone(), plan_fleet(fleet, state.decisions.get(name)?, &observation)))
+            })
+            .collect();
+        let mut acts = Vec::new();
+        for (name, plan) in
+            plans.iter().filter(|(name, plan)| !plan.steps.is_empty() && may_act(&passes[*name]))
+        {
+            let fence = Fence { fleet: name.clone(), generation: state.decisions[name].generation };
+            let actor = Actor { setup: &setup, store: &self.store, metrics: &self.metrics, shutdown, fence };
+            acts.push(actor.act(plan));
+        }
+        let acted = join_all(acts).await;
+        let recheck = passes.values().filter_map(|pass| pass.recheck_at).min();
+        self.publish(&setup, observation, &state, passes, plans.clone());
+
+        self.metrics.pass_duration.observe(started.elapsed().as_secs_f64());
+        let mut wake = Wake::In(setup.period);
+        for acted in acted {
+            let acted = acted?;
+            if let Some(clock) = self.clocks.get_mut(&acted.fleet) {
+                clock.last_step = acted.last_step.or(clock.last_step);
+            }
+            wake = wake.min(if acted.all_done { Wake::Now } else { Wake::In(WAITING) });
+        }
+        self.metrics.pass_last_success.set(publish::seconds(now));
+        if state.decisions.values().any(|d| d.state == MoveState::Moving) {
+            wake = wake.min(Wake::In(WAITING));
+        }
+        if let Some(at) = recheck {
+            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            wake = wake.min(Wake::In(wait.max(BELL_SPACING)));
+        }
+        Ok(wake)
+    }
+
+    /// Ends moves whose every effect has been seen, and those that ran out of time.
+    async fn settle(
+        &mut self,
+        topology: &Topology,
+        observation: &Observation,
+        state: &mut State,
+        now: Timestamp,
+    ) -> Result<(), PassError> {
+        for (name, decision) in &mut state.decisions {
+            if decision.state != MoveState::Moving {
+                self.clocks.remove(name);
+                continue;
+            }
+            let Some(fleet) = topology.fleets.get(name) else { continue };
+            let clock = self
+                .clocks
+                .entry(name.clone())
+                .and_modify(|clock| {
+                    if clock.generation != decision.generation {
+                        *clock = MoveClock::new(decision.generation, now);
+                    }
+                })
+                .or_insert_with(|| MoveClock::new(decision.generation, now));
+            if matches!(observation.runners, Seen::Known(_)) {
+                clock.used += now.duration_since(clock.last);
+            }
+            clock.last = now;
+            let clock = *clock;
+            let plan = plan_fleet(fleet, decision, observation);
+            let end = if plan.complete {
+                MoveState::Done
+            } else if clock.used > fleet.move_deadline {
+                MoveState::Failed
+            } else {
+                continue;
+            };
+            if !self.store.finish_decision(name, decision.generation, end, now).await? {
+                continue;
+            }
+            decision.state = end;
+            decision.finished_at = Some(now);
+            for in_moves in &mut state.moves {
+                if in_moves.fleet == *name && in_moves.generation == decision.generation {
+                    in_moves.state = end;
+                    in_moves.finished_at = Some(now);
+                }
+            }
+            let sentence = ended(decision, &plan, now);
+            if end == MoveState::Done {
+                info!(fleet = %name, generation = decision.generation.0, "{sentence}");
+                self.time_phases(
+                    decision,
+                    state.signals.iter().find(|s| Some(&s.key) == decision.signal.as_ref()),
+                    clock,
+                    now,
+                );
+            } else {
+                error!(fleet = %name, generation = decision.generation.0, "{sentence}");
+            }
+            self.event(name, &format!("move_{}", end.as_str()), &sentence, None, now).await?;
+        }
+        Ok(())
+    }
+
+    fn time_phases(
+        &self,
+        decision: &Decision,
+        signal: Option<&crate::model::Signal>,
+        clock: MoveClock,
+        done: Timestamp,
+    ) {
+        let phase = |phase: &str, from: Timestamp, to: Timestamp| {
+            let labels = PhaseLabels { fleet: decision.fleet.to_string(), phase: phase.to_owned() };
+            let seconds = to.duration_since(from).as_secs_f64().max(0.0);
+            self.metrics.failover_duration.get_or_create(&labels).observe(seconds);
+        };
+        let decided = decision.decided_at;
+        if let Some(signal) = signal {
+            phase("detect", signal.key.starts_at, signal.first_seen);
+            phase("decide", signal.first_seen, decided);
+        }
+        let moved = clock.last_step.unwrap_or(decided);
+        phase("move", decided, moved);
+        phase("verify", moved, done);
+        phase("total", signal.map_or(decided, |s| s.key.starts_at), done);
+    }
+
+    /// Makes decisions count: each is committed against the generation it was made from.
+    async fn commit(
+        &mut self,
+        passes: &mut BTreeMap<FleetName, FleetPass>,
+        state: &mut State,
+        requests: &[Request],
+        now: Timestamp,
+    ) -> Result<(), PassError> {
+        for (name, pass) in passes.iter_mut() {
+            if let Some(decision) = pass.decision.take() {
+                match self.store.commit_decision(&decision).await? {
+                    Committed::Yes => {
+                        warn!(
+                            fleet = %name, generation = decision.generation.0, kind = %decision.kind,
+                            author = %decision.author, "{}", pass.sentence
+                        );
+                        state.moves.push(decision.clone());
+                        state.decisions.insert(name.clone(), decision);
+                    }
+                    Committed::Superseded { latest } | Committed::InFlight { generation: latest } => {
+                        warn!(fleet = %name, %latest, "another decision came first; looking again");
+                        self.bell.notify_one();
+                        continue;
+                    }
+                }
+            }
+            let reason = match (pass.outcome, state.decisions.get(name)) {
+                (Outcome::Decided, Some(decision)) => decision.kind.as_str(),
+                (outcome, _) => outcome.gate(),
+            };
+            let labels = DecisionLabels {
+                fleet: name.to_string(),
+                outcome: pass.outcome.as_str().to_owned(),
+                reason: reason.to_owned(),
+            };
+            self.metrics.decisions.get_or_create(&labels).inc();
+            if self.outcomes.insert(name.clone(), pass.outcome) != Some(pass.outcome) {
+                info!(fleet = %name, outcome = %pass.outcome, "{}", pass.sentence);
+                let author = requests
+                    .iter()
+                    .find(|r| Some(r.id) == pass.answer.map(|(id, _)| id))
+                    .map(|r| r.author.as_str());
+                self.event(name, &pass.outcome.to_string(), &pass.sentence, author, now).await?;
+            }
+            if let Some((id, outcome)) = pass.answer {
+                let generation = (outcome == Outcome::Decided)
+                    .then(|| state.decisions.get(name).map(|d| d.generation))
+                    .flatten();
+                self.store.answer_request(id, &outcome.to_string(), &pass.sentence, now).await?;
+                self.answers.insert(id, Answer { outcome, sentence: pass.sentence.clone(), generation });
+                while self.answers.len() > ANSWERS_KEPT {
+                    self.answers.pop_first();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn event(
+        &self,
+        fleet: &FleetName,
+        outcome: &str,
+        sentence: &str,
+        author: Option<&str>,
+        at: Timestamp,
+    ) -> Result<(), PassError> {
+        let event = Event {
+            at,
+            fleet: Some(fleet.clone()),
+            outcome: outcome.to_owned(),
+            sentence: sentence.to_owned(),
+            author: author.map(str::to_owned),
+        };
+        Ok(self.store.record_event(&event).await?)
+    }
+}
+
+impl MoveClock {
+    fn new(generation: Generation, now: Timestamp) -> Self {
+        Self { generation, used: SignedDuration::ZERO, last: now, last_step: None }
+    }
+}
+
+fn plan_fleet(fleet: &Fleet, decision: &Decision, observation: &Observation) -> Plan {
+    let runners = observation.runners.map(|runners| fleet.assign(runners));
+    plan(fleet, decision, &runners, observation.dns.get(&fleet.name))
+}
+
+/// A fleet whose records cannot be told apart is not touched, whatever was decided before.
+fn may_act(pass: &FleetPass) -> bool {
+    pass.outcome != Outcome::SharedRunner
+}
+
+fn ended(decision: &Decision, plan: &Plan, now: Timestamp) -> String {
+    let took = now.duration_since(decision.decided_at).as_secs_f64();
+    let Decision { fleet, kind, to, generation, .. } = decision;
+    if decision.state == MoveState::Done {
+        return format!(
+            "{fleet}: the {kind} to {to} was seen done {took:.1} s after the decision (generation {generation})."
+        );
+    }
+    let left = plan
+        .waiting
+        .clone()
+        .or_else(|| plan.steps.first().map(ToString::to_string))
+        .or_else(|| plan.withheld.first().map(|w| w.step.clone()))
+        .unwrap_or_else(|| "unknown".to_owned());
+    format!(
+        "{fleet}: the {kind} to {to} failed: not seen done in time (generation {generation}); left: {left}. \
+         The fleet is latched until `switchyard ack {fleet}`."
+    )
+}

@@ -1,0 +1,147 @@
+//! The snapshot that every pass publishes: what metrics, API and pages show.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    decide::Outcome,
+    model::{
+        ClusterName, Decision, DnsView, FleetEvidence, FleetName, FleetRunners, GateReport, Generation,
+        MoveState, RunnerId, Seen, Tag, Timestamp,
+    },
+    plan::Plan,
+};
+
+/// What the last pass saw and came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// When the pass ended; none before the first one.
+    pub at: Option<Timestamp>,
+    /// When GitLab was last read, or why it could not be.
+    pub gitlab: Seen<Timestamp>,
+    /// The newest firing watchdog signal.
+    pub watchdog_at: Option<Timestamp>,
+    /// Every Prometheus server by address: whether it answered.
+    pub prometheus: BTreeMap<String, bool>,
+    /// The fleets.
+    pub fleets: BTreeMap<FleetName, FleetStatus>,
+    /// Answers to people's recent requests, by number.
+    #[serde(skip)]
+    pub answers: BTreeMap<i64, Answer>,
+}
+
+/// The answer to a person's request.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// In one sentence.
+    pub sentence: String,
+    /// The decision, if one was made.
+    pub generation: Option<Generation>,
+}
+
+/// One fleet in the snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub struct FleetStatus {
+    /// Its name.
+    pub name: FleetName,
+    /// Whether Switchyard may move it.
+    pub enabled: bool,
+    /// The tag that developers use.
+    pub routing_tag: Tag,
+    /// Every cluster, best first.
+    pub prefer: Vec<ClusterName>,
+    /// The holder as decided.
+    pub intended_holder: Option<ClusterName>,
+    /// The clusters whose pool carries the routing tag, as seen.
+    pub observed_holders: Seen<Vec<ClusterName>>,
+    /// The decision's number.
+    pub generation: Generation,
+    /// A move is under way.
+    pub moving: bool,
+    /// What is seen differs from what is decided, and no move explains it.
+    pub drift: bool,
+    /// The last move failed and nobody has acknowledged it.
+    pub latched: bool,
+    /// A person paused it.
+    pub paused: bool,
+    /// What the pass came to.
+    pub outcome: Outcome,
+    /// In one sentence.
+    pub sentence: String,
+    /// The latest decision.
+    pub decision: Option<Decision>,
+    /// Every gate with its verdict.
+    pub gates: Vec<GateReport>,
+    /// The steps to take, and those withheld.
+    pub plan: Option<Plan>,
+    /// How far a move is.
+    pub progress: Option<Progress>,
+    /// The DNS name as seen.
+    pub dns: Option<DnsView>,
+    /// Thresholds by name.
+    pub thresholds: BTreeMap<&'static str, f64>,
+    /// The runner records as seen.
+    #[serde(skip)]
+    pub runners: Seen<FleetRunners>,
+    /// What Prometheus said.
+    #[serde(skip)]
+    pub evidence: FleetEvidence,
+}
+
+/// How far a move is: what was seen, not what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Records of the new holder with the tag.
+    pub tagged: usize,
+    /// Records of the new holder.
+    pub to_tag: usize,
+    /// Records elsewhere that still carry the tag.
+    pub to_untag: usize,
+    /// Authoritative addresses that answer as decided.
+    pub dns_agreeing: usize,
+    /// Authoritative addresses.
+    pub dns_servers: usize,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            at: None,
+            gitlab: Seen::Unknown("not read yet".to_owned()),
+            watchdog_at: None,
+            prometheus: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a runner record is to its fleet, as metrics name it.
+pub const RUNNER_STATES: [&str; 3] = ["serving", "parked", "paused"];
+
+impl FleetStatus {
+    /// How many records of a cluster are in each of [`RUNNER_STATES`].
+    pub fn runner_counts(&self, cluster: &ClusterName) -> Option<[usize; 3]> {
+        let pool = self.runners.known()?.pools.get(cluster)?;
+        let paused = pool.iter().filter(|r| r.paused).count();
+        let serving = pool.iter().filter(|r| !r.paused && r.tags.contains(&self.routing_tag)).count();
+        Some([serving, pool.len() - serving - paused, paused])
+    }
+
+    /// Every record with its cluster and the time GitLab last heard from it.
+    pub fn contacts(&self) -> impl Iterator<Item = (&ClusterName, RunnerId, Timestamp)> {
+        self.runners.known().into_iter().flat_map(|runners| {
+            runners.pools.iter().flat_map(|(cluster, pool)| {
+                pool.iter().filter_map(move |r| Some((cluster, r.id, r.contacted_at?)))
+            })
+        })
+    }
+
+    /// Whether the latest decision's move is under way.
+    pub fn is_moving(decision: Option<&Decision>) -> bool {
+        decision.is_some_and(|d| d.state == MoveState::Moving)
+    }
+}

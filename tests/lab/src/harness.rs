@@ -1,0 +1,162 @@
+//! The real loop and the real store around a [`LabWorld`]: passes are taken one by one, at the test's own time.
+
+use std::sync::Arc;
+
+use switchyard::{
+    metrics::Metrics,
+    model::{Action, Decision, Override, Signal, SignalState, Timestamp, Topology},
+    reconcile::{Reconciler, Setup, Wake},
+    status::{FleetStatus, Status},
+    store::{HistoryEntry, Holder, NewRequest, Store},
+    world::World,
+};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    values::{NOW, at, cluster, rnd, signal, topology},
+    world::LabWorld,
+};
+
+/// Switchyard's loop, its store on a real disk, and a world of values.
+#[derive(Debug)]
+pub struct Harness {
+    /// The world.
+    pub world: LabWorld,
+    /// What is configured.
+    pub topology: Topology,
+    /// The store.
+    pub store: Store,
+    /// The last snapshot.
+    pub status: watch::Receiver<Arc<Status>>,
+    reconciler: Reconciler<LabWorld>,
+    shutdown: CancellationToken,
+    directory: tempfile::TempDir,
+}
+
+impl Harness {
+    /// Blue holds, green stands by, both are well; a watchdog is fresh.
+    pub async fn new() -> Self {
+        Self::with(topology(&["blue", "green"]), LabWorld::new()).await
+    }
+
+    /// The same with another configuration or world.
+    pub async fn with(topology: Topology, world: LabWorld) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let harness = Self::open(topology, world, directory).await;
+        harness.hear(signal(Action::Watchdog, None, 0, SignalState::Firing)).await;
+        harness
+    }
+
+    async fn open(topology: Topology, world: LabWorld, directory: tempfile::TempDir) -> Self {
+        let url = format!("sqlite://{}", directory.path().join("switchyard.db").display());
+        let holder = Holder { listen: "nowhere".to_owned(), now: world.now() };
+        let store = Store::open(&url, &holder).await.expect("the store opens");
+        store.mark_interrupted(world.now()).await.expect("the store writes");
+        let (sender, status) = watch::channel(Arc::new(Status::default()));
+        let metrics = Arc::new(Metrics::new(status.clone(), store.clone(), world.now()));
+        let setup = Setup {
+            topology: Arc::new(topology.clone()),
+            period: std::time::Duration::from_secs(10),
+            concurrency: 4,
+            world: world.clone(),
+        };
+        let (_, setup) = watch::channel(Arc::new(setup));
+        let reconciler = Reconciler::new(setup, store.clone(), Arc::new(Notify::new()), sender, metrics);
+        Self { world, topology, store, status, reconciler, shutdown: CancellationToken::new(), directory }
+    }
+
+    /// Ends the process as a crash would, as far as the store and the world can tell, and starts it again.
+    pub async fn restart(self) -> Self {
+        let Self { world, topology, store, directory, reconciler, .. } = self;
+        drop(reconciler);
+        store.close().await.expect("the store closes");
+        Self::open(topology, world, directory).await
+    }
+
+    /// One pass.
+    pub async fn pass(&mut self) -> Wake {
+        self.reconciler.pass(&self.shutdown).await.expect("the store works")
+    }
+
+    /// Passes until nothing is left to do at once; each takes a second.
+    pub async fn settle(&mut self) -> FleetStatus {
+        for _ in 0..20 {
+            self.world.pass(1);
+            let wake = self.pass().await;
+            let status = self.fleet();
+            if wake != Wake::Now && !status.moving {
+                return status;
+            }
+        }
+        self.fleet()
+    }
+
+    /// The fleet as the last pass left it.
+    pub fn fleet(&self) -> FleetStatus {
+        self.status.borrow().fleets.get(&rnd()).cloned().expect("a pass was taken")
+    }
+
+    /// The latest decision.
+    pub async fn decision(&self) -> Option<Decision> {
+        self.store.load(self.world.now()).await.expect("the store reads").decisions.remove(&rnd())
+    }
+
+    /// An alert comes in.
+    pub async fn hear(&self, mut heard: Signal) {
+        heard.last_seen = self.world.now();
+        self.store.upsert_signals(vec![heard]).await.expect("the store writes");
+    }
+
+    /// The watchdog comes in again.
+    pub async fn watchdog(&self) {
+        self.hear(signal(Action::Watchdog, None, 0, SignalState::Firing)).await;
+    }
+
+    /// Blue's runners die, and the alert has been firing for a minute.
+    pub async fn blue_dies(&self) {
+        self.world.alive(&[("blue", 0.0), ("green", 1.0)]);
+        let since = self.second() - 60;
+        self.hear(signal(Action::Failover, Some("blue"), since, SignalState::Firing)).await;
+    }
+
+    /// A person asks for a planned move.
+    pub async fn request(&self, from: Option<&str>, to: &str) -> i64 {
+        let request = NewRequest {
+            fleet: rnd(),
+            to: cluster(to),
+            expected: from.map(cluster),
+            reason: "maintenance".to_owned(),
+            author: "ada".to_owned(),
+            at: self.world.now(),
+        };
+        self.store.add_request(&request).await.expect("the store writes")
+    }
+
+    /// A person sets something.
+    pub async fn set(&self, set: Override) {
+        self.store.set_override(&set).await.expect("the store writes");
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+
+    /// The time as a second of the story.
+    pub fn second(&self) -> i64 {
+        self.now().as_second() - at(NOW).as_second() + NOW
+    }
+
+    /// The whole story, oldest first.
+    pub async fn history(&self) -> Vec<HistoryEntry> {
+        let mut history = self.store.history(None, 1000).await.expect("the store reads");
+        history.reverse();
+        history
+    }
+
+    /// How many decisions to move there were.
+    pub async fn moves(&self) -> usize {
+        self.store.load(self.world.now()).await.expect("the store reads").moves.len()
+    }
+}

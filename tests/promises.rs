@@ -1,0 +1,274 @@
+//! The promises of the README, one by one. Each runs the real loop on the real store; only the world is one of values.
+
+use switchyard::{
+    decide::Outcome,
+    model::{Action, Gate, MoveState, Seen, SignalState, SignedDuration, Step, StepOutcome, TagChange},
+    store::HistoryEntry,
+};
+use switchyard_lab::{
+    harness::Harness,
+    values::{rnd, runner, signal},
+    world::Fault,
+};
+
+const GREEN: &str = "ingress.green.company.test.";
+const BLUE: &str = "ingress.blue.company.test.";
+
+async fn adopted() -> Harness {
+    let mut harness = Harness::new().await;
+    harness.pass().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Adopted);
+    harness
+}
+
+async fn failed_over() -> Harness {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    let fleet = harness.settle().await;
+    assert_eq!(fleet.intended_holder.map(|c| c.to_string()), Some("green".to_owned()), "{}", fleet.sentence);
+    assert_eq!(harness.world.holders(&harness.topology), ["green"]);
+    assert_eq!(harness.world.dns(), GREEN);
+    harness
+}
+
+/// What happened in the world, as `+3` (tag added to runner 3), `-1`, `dns`.
+fn happened(harness: &Harness) -> Vec<String> {
+    let say = |step: &Step| match step {
+        Step::Tag(step) if step.change == TagChange::Add => format!("+{}", step.runner),
+        Step::Tag(step) => format!("-{}", step.runner),
+        Step::Dns(_) => "dns".to_owned(),
+    };
+    harness.world.state().happened.iter().map(|(_, step)| say(step)).collect()
+}
+
+#[tokio::test]
+async fn promise_1_only_to_a_cluster_proven_able_and_never_without_a_holder() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    for shares in
+        [&[("blue", 0.0), ("green", 0.5)][..], &[("blue", 0.0), ("green", f64::NAN)], &[("blue", 0.0)]]
+    {
+        harness.world.alive(shares);
+        harness.settle().await;
+        assert_eq!(happened(&harness), [""; 0], "{shares:?}: {}", harness.fleet().sentence);
+    }
+    harness.world.alive(&[("blue", 0.0), ("green", 1.0)]);
+    harness.settle().await;
+    assert_eq!(
+        happened(&harness),
+        ["+3", "+4", "dns", "-1", "-2"],
+        "the standby first, the failed side last"
+    );
+}
+
+#[tokio::test]
+async fn promise_1_the_failed_side_keeps_the_tag_while_the_standby_cannot_be_tagged() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.world.state().fault = Fault::Refused;
+    harness.settle().await;
+    assert_eq!(happened(&harness), [""; 0]);
+    assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
+    assert!(harness.fleet().moving);
+}
+
+#[tokio::test]
+async fn promise_2_missing_stale_or_contradictory_data_blocks() {
+    for shares in [&[][..], &[("green", 1.0)], &[("blue", f64::NAN), ("green", 1.0)]] {
+        let mut harness = adopted().await;
+        harness.blue_dies().await;
+        harness.world.alive(shares);
+        harness.settle().await;
+        assert_eq!(happened(&harness), [""; 0], "{shares:?}");
+        assert!(matches!(harness.fleet().outcome, Outcome::Held(_)), "{}", harness.fleet().sentence);
+    }
+    // Stale: the watchdog has not been heard of for longer than allowed.
+    let mut harness = adopted().await;
+    harness.world.pass(601);
+    harness.blue_dies().await;
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
+    assert_eq!(happened(&harness), [""; 0]);
+    // It comes back, and with it the failover.
+    harness.watchdog().await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"]);
+}
+
+#[tokio::test]
+async fn promise_3_an_outage_of_gitlab_or_prometheus_or_a_restart_moves_nothing() {
+    let mut harness = adopted().await;
+    harness.world.state().gitlab_down = true;
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Blind);
+    harness.blue_dies().await;
+    harness.settle().await;
+    assert_eq!(
+        harness.fleet().outcome,
+        Outcome::Held(Gate::GitlabReachable),
+        "not even while the alert fires"
+    );
+    harness.world.state().gitlab_down = false;
+
+    harness.world.alive(&[]);
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
+
+    let mut harness = harness.restart().await;
+    harness.world.alive(&[("blue", 1.0), ("green", 1.0)]);
+    harness.settle().await;
+    assert_eq!(happened(&harness), [""; 0]);
+    assert_eq!(harness.fleet().generation.0, 1, "nothing was decided");
+}
+
+#[tokio::test]
+async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches() {
+    // One at a time: green dies, too, while the move is under way; the move is not given up for another one.
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.world.state().fault = Fault::Refused;
+    harness.pass().await;
+    harness.request(Some("green"), "blue").await;
+    harness.pass().await;
+    assert_eq!(harness.moves().await, 1);
+
+    // A failed move latches.
+    let deadline = harness.topology.fleets[&rnd()].move_deadline.as_secs();
+    for _ in 0..=deadline / 60 {
+        harness.watchdog().await;
+        harness.world.pass(60);
+        harness.pass().await;
+    }
+    assert!(harness.fleet().latched, "{}", harness.fleet().sentence);
+    harness.world.state().fault = Fault::None;
+    harness.settle().await;
+    assert_eq!(happened(&harness), [""; 0], "latched: not even the steps that were left");
+    harness.store.acknowledge(&rnd(), "ada", "token renewed", harness.now()).await.unwrap();
+
+    // One per cool-down.
+    let mut harness = failed_over().await;
+    harness.world.alive(&[("blue", 1.0), ("green", 0.0)]);
+    let since = harness.second() - 60;
+    let blue = harness.store.load(harness.now()).await.unwrap().signals;
+    for mut resolved in blue.into_iter().filter(|s| s.action == Action::Failover) {
+        resolved.state = SignalState::Resolved;
+        harness.hear(resolved).await;
+    }
+    harness.hear(signal(Action::Failover, Some("green"), since, SignalState::Firing)).await;
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::CooledDown), "{}", harness.fleet().sentence);
+    harness.world.pass(1800);
+    harness.watchdog().await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
+}
+
+#[tokio::test]
+async fn promise_4_a_budget_over_all_fleets() {
+    let mut topology = switchyard_lab::values::topology(&["blue", "green"]);
+    topology.limits.budget.moves = 0;
+    let mut harness = Harness::with(topology, switchyard_lab::world::LabWorld::new()).await;
+    harness.pass().await;
+    harness.blue_dies().await;
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::Budget));
+    assert_eq!(happened(&harness), [""; 0]);
+}
+
+#[tokio::test]
+async fn promise_5_a_crash_anywhere_converges_and_every_step_is_safe_to_repeat() {
+    let whole = happened(&failed_over().await);
+    for fault in [Fault::None, Fault::LostAnswer, Fault::LostRequest] {
+        for crash_after in 0..6 {
+            let mut harness = adopted().await;
+            harness.blue_dies().await;
+            harness.world.state().fault = fault;
+            for _ in 0..crash_after {
+                harness.world.pass(1);
+                harness.pass().await;
+            }
+            let mut harness = harness.restart().await;
+            harness.world.state().fault = Fault::None;
+            harness.settle().await;
+            assert_eq!(harness.world.holders(&harness.topology), ["green"], "{fault:?} {crash_after}");
+            assert_eq!(harness.world.dns(), GREEN);
+            assert_eq!(harness.moves().await, 1, "no second move");
+            assert_eq!(
+                happened(&harness),
+                whole,
+                "every change happened once: {fault:?}, crash after {crash_after}"
+            );
+            let unknown = harness.history().await.iter().any(
+                |e| matches!(e, HistoryEntry::Step(s) if matches!(s.outcome, Some(StepOutcome::Unknown(_)))),
+            );
+            assert_eq!(
+                unknown,
+                fault != Fault::None && crash_after > 0,
+                "a lost answer is unknown, never failed"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn promise_6_a_cluster_that_comes_back_half_alive_takes_no_jobs() {
+    let mut harness = failed_over().await;
+    harness.world.alive(&[("blue", 0.5), ("green", 1.0)]);
+    // It registers anew, with the routing tag from its own configuration.
+    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
+        runners.push(runner(9, "blue", true));
+    }
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"]);
+    assert_eq!(happened(&harness).last().map(String::as_str), Some("-9"));
+    assert_eq!(harness.moves().await, 1);
+}
+
+#[tokio::test]
+async fn promise_7_resolved_is_not_recovered() {
+    let mut topology = switchyard_lab::values::topology(&["blue", "green"]);
+    let dwell = SignedDuration::from_mins(40);
+    topology.fleets.get_mut(&rnd()).unwrap().failback = switchyard::model::Failback::After(dwell);
+    let mut harness = Harness::with(topology, switchyard_lab::world::LabWorld::new()).await;
+    harness.pass().await;
+    harness.blue_dies().await;
+    harness.settle().await;
+    let signals = harness.store.load(harness.now()).await.unwrap().signals;
+    for mut resolved in signals.into_iter().filter(|s| s.action == Action::Failover) {
+        resolved.state = SignalState::Resolved;
+        harness.hear(resolved).await;
+    }
+    harness.world.alive(&[("blue", 1.0), ("green", 1.0)]);
+    harness.world.pass(7200);
+    harness.watchdog().await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"], "the alert has ended, and that is all");
+
+    let since = harness.second();
+    harness.hear(signal(Action::Failback, Some("blue"), since, SignalState::Firing)).await;
+    harness.world.pass(dwell.as_secs() - 60);
+    harness.watchdog().await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"], "well, but not for long enough");
+    harness.world.pass(60);
+    harness.watchdog().await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
+    assert_eq!(harness.world.dns(), BLUE);
+}
+
+/// Not promised: exactly-once writes. What is promised instead is that a write is read back: a step that said "done"
+/// and did not last is seen, and taken again.
+#[tokio::test]
+async fn promise_8_a_write_that_did_not_last_is_seen_and_repeated() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.pass().await;
+    // Somebody else's read-modify-write, begun before ours, takes the tag away again.
+    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
+        runners[2].tags.remove(&"rnd-runner".parse().unwrap());
+    }
+    harness.settle().await;
+    assert_eq!(happened(&harness), ["+3", "+4", "+3", "dns", "-1", "-2"]);
+    assert_eq!(harness.decision().await.unwrap().state, MoveState::Done);
+}
