@@ -203,6 +203,8 @@ fn the_target_is_the_first_able_one_in_the_order_of_preference() {
     assert_eq!(case.decide().decision.expect("a decision").to, cluster("red"), "green fails, too");
     case.signals.push(signal(Action::Failover, Some("red"), NOW - 60, SignalState::Firing));
     assert_eq!(outcome(&case), Outcome::Held(Gate::TargetAble));
+    case.request(Some("blue"), "green");
+    assert_eq!(outcome(&case), Outcome::Decided, "a person goes by the samples of now");
 }
 
 #[test]

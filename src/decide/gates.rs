@@ -70,7 +70,7 @@ impl View<'_> {
                     Gate::NotCommonCause => self.not_common_cause(),
                     Gate::SignalHeld => self.signal_held(kind, signal),
                     Gate::Confirmed => self.confirmed(kind, from, to, signal, runners),
-                    Gate::TargetAble => self.target_able(to, runners),
+                    Gate::TargetAble => self.target_able(kind, to, runners),
                     Gate::TargetStronger => self.target_stronger(from, to),
                     Gate::CooledDown => self.cooled_down(),
                     Gate::Budget => self.budget(),
@@ -278,14 +278,24 @@ impl View<'_> {
         Judged { open, saw, recheck: None, query: self.query(Question::Alive) }
     }
 
-    fn target_able(&self, to: Option<&ClusterName>, runners: Option<&FleetRunners>) -> Judged {
+    fn target_able(
+        &self,
+        kind: MoveKind,
+        to: Option<&ClusterName>,
+        runners: Option<&FleetRunners>,
+    ) -> Judged {
         let Some(to) = to else { return judged(false, "there is no other cluster to go to") };
-        let (open, saw) = self.able(to, runners);
+        let (open, saw) = self.able(kind, to, runners);
         Judged { open, saw, recheck: None, query: self.query(Question::Able) }
     }
 
     /// Whether a cluster is proven able to hold the fleet, and what was seen.
-    pub(super) fn able(&self, to: &ClusterName, runners: Option<&FleetRunners>) -> (bool, String) {
+    pub(super) fn able(
+        &self,
+        kind: MoveKind,
+        to: &ClusterName,
+        runners: Option<&FleetRunners>,
+    ) -> (bool, String) {
         let thresholds = &self.fleet.thresholds;
         let share = self.reading(Question::Able, to);
         let count = self.reading(Question::AbleCount, to);
@@ -298,7 +308,9 @@ impl View<'_> {
             count.describe(),
             self.fleet.min_able
         );
-        if self.firing(Action::Failover, to).is_some() {
+        // An alert that contradicts the samples blocks automatic moves. A person may have mended the cluster minutes ago,
+        // while `keep_firing_for` still holds the alert.
+        if kind.automatic() && self.firing(Action::Failover, to).is_some() {
             return (false, format!("{saw}; a failover alert about {to} fires"));
         }
         let Some(runners) = runners else {

@@ -374,7 +374,10 @@ impl<'a> View<'a> {
         runners: Option<&FleetRunners>,
     ) -> (Vec<GateReport>, Option<Timestamp>) {
         let candidates = self.fleet.prefer.iter().filter(|c| Some(*c) != holder);
-        let to = candidates.clone().find(|c| self.able(c, runners).0).or_else(|| candidates.clone().next());
+        let to = candidates
+            .clone()
+            .find(|c| self.able(MoveKind::Failover, c, runners).0)
+            .or_else(|| candidates.clone().next());
         let signal = holder.and_then(|h| self.firing(Action::Failover, h));
         self.gates(MoveKind::Failover, holder, to, signal, runners)
     }
