@@ -56,24 +56,65 @@ pub(super) fn explain(fleets: &[Value]) -> String {
 
 /// Oldest first, so that the story reads downwards.
 pub(super) fn history(entries: &[Value]) -> String {
-    let rows: Vec<Vec<String>> = entries
-        .iter()
-        .rev()
-        .map(|entry| {
-            let cell = |key: &str| match entry.get(key) {
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Number(number)) => number.to_string(),
-                _ => String::new(),
-            };
-            vec![cell("at"), cell("fleet"), cell("generation"), cell("entry"), cell("outcome"), cell("text")]
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = entries.iter().rev().map(story).collect();
     if rows.is_empty() { "nothing has happened yet".to_owned() } else { table(&rows) }
+}
+
+/// When, fleet, generation, what, outcome, in words. The fields of the three kinds of entries differ.
+fn story(entry: &Value) -> Vec<String> {
+    let kind = entry["entry"].as_str().unwrap_or_default();
+    let inner = if entry[kind].is_object() { &entry[kind] } else { entry };
+    let cell = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let (at, outcome, words) = match kind {
+        "decision" => {
+            let (from, to) = (inner["from"].as_str().unwrap_or("nobody"), cell(&inner["to"]));
+            let words = format!("{} from {from} to {to}: {}", cell(&inner["kind"]), cell(&inner["reason"]));
+            (&inner["decided_at"], cell(&inner["state"]), words)
+        }
+        "step" => {
+            let outcome = inner["outcome"]["outcome"].as_str().unwrap_or("begun").to_owned();
+            (
+                &inner["started_at"],
+                outcome,
+                format!("{}: {}", cell(&inner["phase"]), cell(&inner["sentence"])),
+            )
+        }
+        _ => (&inner["at"], cell(&inner["outcome"]), cell(&inner["sentence"])),
+    };
+    let words = match inner["author"].as_str() {
+        Some(author) if author != "switchyard" => format!("{words} (by {author})"),
+        _ => words,
+    };
+    vec![cell(at), cell(&inner["fleet"]), cell(&inner["generation"]), kind.to_owned(), outcome, words]
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    #[test]
+    fn every_kind_of_entry_tells_its_story() {
+        let entries = [
+            json!({"entry": "event", "id": 3, "event": {"at": "T3", "fleet": null, "outcome": "paused",
+                "sentence": "All fleets are paused.", "author": "ada"}}),
+            json!({"entry": "step", "id": 2, "fleet": "rnd", "generation": 2, "phase": "switch", "sentence": "switch it",
+                "started_at": "T2", "finished_at": null, "outcome": null}),
+            json!({"entry": "decision", "id": 1, "decision": {"fleet": "rnd", "generation": 2, "kind": "failover",
+                "from": "blue", "to": "green", "reason": "blue died", "author": "switchyard", "decided_at": "T1",
+                "state": "moving"}}),
+        ];
+        let lines: Vec<String> = entries.iter().rev().map(|entry| super::story(entry).join("|")).collect();
+        let wanted = [
+            "T1|rnd|2|decision|moving|failover from blue to green: blue died",
+            "T2|rnd|2|step|begun|switch: switch it",
+            "T3|||event|paused|All fleets are paused. (by ada)",
+        ];
+        assert_eq!(lines, wanted);
+    }
 
     #[test]
     fn gates_are_shown_with_what_they_saw() {

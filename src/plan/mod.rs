@@ -40,8 +40,6 @@ pub enum Withheld {
     Latched,
     /// The fleet is not enabled.
     NotEnabled,
-    /// A person paused the fleet; a move under way goes on, corrections wait.
-    Paused,
 }
 
 impl Withheld {
@@ -57,7 +55,6 @@ impl Withheld {
             Self::ForeignRecord => "foreign_record",
             Self::Latched => "latched",
             Self::NotEnabled => "not_enabled",
-            Self::Paused => "paused",
         }
     }
 }
@@ -131,13 +128,7 @@ enum Dns {
 
 /// Plans one fleet. A decision that is moving is carried out; one that is done is only kept: a pool that shall not
 /// hold the fleet loses a tag that it got back, everything else is reported as drift.
-pub fn plan(
-    fleet: &Fleet,
-    decision: &Decision,
-    paused: bool,
-    runners: &Seen<FleetRunners>,
-    dns: Option<&DnsView>,
-) -> Plan {
+pub fn plan(fleet: &Fleet, decision: &Decision, runners: &Seen<FleetRunners>, dns: Option<&DnsView>) -> Plan {
     let mut plan = Plan {
         phase: None,
         steps: Vec::new(),
@@ -167,8 +158,6 @@ pub fn plan(
     let everything = match () {
         () if !fleet.enabled => Some(Withheld::NotEnabled),
         () if decision.latched() => Some(Withheld::Latched),
-        () if decision.state == MoveState::Failed => Some(Withheld::Drift),
-        () if paused && decision.state == MoveState::Done => Some(Withheld::Paused),
         () => None,
     };
     if let Some(why) = everything {

@@ -177,6 +177,5 @@ pub(super) fn request(row: &AnyRow) -> Result<Request, Error> {
         expected: parse_opt(row, "expected")?,
         reason: get(row, "reason")?,
         author: get(row, "author")?,
-        at: parse(row, "at")?,
     })
 }

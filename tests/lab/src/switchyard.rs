@@ -134,5 +134,5 @@ fn serve(binary: &Path, address: SocketAddr, config: &Path) -> Program {
         .arg("--config.file")
         .arg(config)
         .args(["--web.listen-address", &address.to_string()])
-        .args(["--log.level", "debug"])
+        .args(["--log.level", "info,switchyard=debug"])
 }

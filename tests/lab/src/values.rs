@@ -233,7 +233,6 @@ impl Case {
             expected: from.map(cluster),
             reason: "maintenance".to_owned(),
             author: "ada".to_owned(),
-            at: self.now,
         });
     }
 
