@@ -122,6 +122,40 @@ fn a_person_names_the_holder_they_expect() {
 }
 
 #[test]
+fn every_request_is_answered_by_the_pass_that_sees_it() {
+    let answer = |case: &Case| case.decide().answer.map(|(_, outcome)| outcome);
+    let mut case = Case::blue_holds();
+    case.request(Some("blue"), "green");
+    case.evidence().managers.insert("s_1".into(), [cluster("blue"), cluster("green")].into());
+    assert_eq!(answer(&case), Some(Outcome::SharedRunner));
+
+    let mut case = Case::blue_holds();
+    case.request(None, "green");
+    case.decisions.clear();
+    case.observation.runners = Seen::Unknown("502".into());
+    assert_eq!(answer(&case), Some(Outcome::Blind), "and not carried out when GitLab is back");
+
+    let mut case = Case::blue_holds();
+    case.request(Some("blue"), "green");
+    case.requests[0].at = at(NOW - 61);
+    assert_eq!(answer(&case), Some(Outcome::Expired), "asked of a process that was not there");
+    assert!(case.decide().decision.is_none());
+}
+
+#[test]
+fn a_failed_move_is_tried_again_by_a_person_once_acknowledged() {
+    let mut case = Case::blue_holds();
+    let mut failed = decision(2, MoveKind::Failover, Some("blue"), "green", 0, MoveState::Failed);
+    case.decisions.insert(rnd(), failed.clone());
+    case.request(Some("green"), "green");
+    assert_eq!(outcome(&case), Outcome::Held(Gate::NotLatched));
+    failed.acknowledged_at = Some(at(10));
+    case.decisions.insert(rnd(), failed);
+    let again = case.decide().decision.expect("a decision");
+    assert_eq!((again.from, again.to), (Some(cluster("blue")), cluster("green")));
+}
+
+#[test]
 fn what_is_found_is_adopted_and_moved_by_nobody() {
     let mut case = Case::blue_holds();
     case.decisions.clear();

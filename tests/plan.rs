@@ -33,7 +33,7 @@ impl World {
     fn plan(&self, to: &str, state: MoveState) -> Plan {
         let from = if to == "green" { "blue" } else { "green" };
         let decision = decision(2, MoveKind::Failover, Some(from), to, 0, state);
-        plan(&self.topology.fleets[&rnd()], &decision, &Seen::Known(self.assigned()), Some(&self.dns))
+        plan(&self.topology.fleets[&rnd()], &decision, false, &Seen::Known(self.assigned()), Some(&self.dns))
     }
 
     fn apply(&mut self, steps: &[Step]) {
@@ -99,7 +99,7 @@ fn nothing_is_planned_from_what_could_not_be_seen() {
     let world = World::new();
     let fleet = &world.topology.fleets[&rnd()];
     let decision = decision(2, MoveKind::Failover, Some("blue"), "green", 0, MoveState::Moving);
-    let blind = plan(fleet, &decision, &Seen::Unknown("502".into()), Some(&world.dns));
+    let blind = plan(fleet, &decision, false, &Seen::Unknown("502".into()), Some(&world.dns));
     assert!(blind.steps.is_empty() && !blind.complete, "{blind}");
 
     let mut world = World::new();
@@ -177,6 +177,20 @@ fn a_latched_or_disabled_fleet_has_no_steps() {
     let plan = world.plan("green", MoveState::Moving);
     assert!(plan.steps.is_empty() && !plan.complete, "{plan}");
     assert!(world.withheld("green", MoveState::Moving).contains(Withheld::NotEnabled.as_str()));
+}
+
+#[test]
+fn a_pause_stops_corrections_and_no_move_under_way() {
+    let mut world = World::new();
+    world.settle("green", MoveState::Moving);
+    world.runners[0].tags.insert("rnd-runner".parse().unwrap());
+    let fleet = &world.topology.fleets[&rnd()];
+    for (state, steps) in [(MoveState::Done, 0), (MoveState::Moving, 1)] {
+        let decision = decision(2, MoveKind::Failover, Some("blue"), "green", 0, state);
+        let plan = plan(fleet, &decision, true, &Seen::Known(world.assigned()), Some(&world.dns));
+        assert_eq!(plan.steps.len(), steps, "{plan}");
+        assert!(plan.drift);
+    }
 }
 
 #[test]

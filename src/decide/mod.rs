@@ -10,11 +10,15 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
-    MoveKind, MoveState, Observation, Override, Request, Signal, SignalState, Timestamp, Topology,
+    MoveKind, MoveState, Observation, Override, Request, Signal, SignalState, SignedDuration, Timestamp,
+    Topology,
 };
 
 pub use gates::judges;
 pub use outcome::{FleetPass, Outcome};
+
+/// A request that no pass has judged within this time is not carried out: Switchyard was down, and the person is gone.
+const REQUEST_LIFETIME: SignedDuration = SignedDuration::from_mins(1);
 
 /// Everything a decision may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +79,11 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
             evidence: input.observation.evidence.fleets.get(name).unwrap_or(&nothing),
             spent,
         };
-        let pass = view.decide();
+        let mut pass = view.decide();
+        // A request is answered by the pass that sees it: none is carried out later, when nobody expects it any more.
+        if let (None, Some(request)) = (pass.answer, view.request()) {
+            pass.answer = Some((request.id, pass.outcome));
+        }
         if pass.decision.as_ref().is_some_and(|d| d.kind.automatic()) {
             spent += 1;
         }
@@ -90,7 +98,7 @@ impl<'a> View<'a> {
         if let Some(sentence) = runners.as_ref().and_then(|r| self.shared_runner(r)) {
             return self.pass(Outcome::SharedRunner, sentence, self.watch(None, runners.as_ref()));
         }
-        let request = self.input.requests.iter().find(|r| r.fleet == self.fleet.name);
+        let request = self.request();
         let Some(latest) = self.latest else {
             return self.first_sight(runners.as_ref(), request);
         };
@@ -121,8 +129,11 @@ impl<'a> View<'a> {
         let name = &self.fleet.name;
         if latest.latched() {
             let sentence = format!(
-                "{name} is latched: the {} to {} failed (generation {}); acknowledge it with `switchyard ack {name}`.",
-                latest.kind, latest.to, latest.generation
+                "{name} is latched: the {} to {to} failed (generation {}); mend the cause, then `switchyard ack {name}` and \
+                 `switchyard switch {name} --from {to} --to {to}` to try again.",
+                latest.kind,
+                latest.generation,
+                to = latest.to
             );
             return self.pass(Outcome::Held(Gate::NotLatched), sentence, gates);
         }
@@ -142,6 +153,11 @@ impl<'a> View<'a> {
         }
         let sentence = format!("{name} is held by {} (generation {}).", latest.to, latest.generation);
         self.pass(Outcome::Steady, sentence, gates)
+    }
+
+    /// The oldest request about this fleet; the next one is judged by the next pass.
+    fn request(&self) -> Option<&'a Request> {
+        self.input.requests.iter().find(|r| r.fleet == self.fleet.name)
     }
 
     /// No decision yet: what is, shall be. Nobody or several holders is a question for a person.
@@ -293,7 +309,13 @@ impl<'a> View<'a> {
     ) -> FleetPass {
         let name = &self.fleet.name;
         let known = self.fleet.pools.get_key_value(&request.to).map(|(c, _)| c);
-        let refusal = if request.expected.as_ref() != holder {
+        // A failed move may be tried again towards the same cluster.
+        let failed = self.latest.filter(|d| d.state == MoveState::Failed);
+        let refusal = if self.input.now.duration_since(request.at) > REQUEST_LIFETIME {
+            let sentence =
+                format!("{name}: a request of {} was not judged in time: nothing was done.", request.at);
+            Some((Outcome::Expired, sentence))
+        } else if request.expected.as_ref() != holder {
             let sentence = format!(
                 "{name} is held by {}, not by {} as the request expects: nothing was done.",
                 or_nobody(holder),
@@ -302,7 +324,7 @@ impl<'a> View<'a> {
             Some((Outcome::UnexpectedHolder, sentence))
         } else if known.is_none() {
             Some((Outcome::UnknownCluster, format!("{name} has no pool in {}.", request.to)))
-        } else if holder == Some(&request.to) {
+        } else if holder == Some(&request.to) && failed.is_none() {
             Some((Outcome::Steady, format!("{name} is held by {} already.", request.to)))
         } else {
             None
@@ -314,7 +336,7 @@ impl<'a> View<'a> {
         }
         let proposal = Proposal {
             kind: MoveKind::Switchover,
-            from: holder,
+            from: failed.filter(|d| d.to == request.to).map_or(holder, |d| d.from.as_ref()),
             candidates: known.into_iter().collect(),
             signal: None,
             reason: request.reason.clone(),

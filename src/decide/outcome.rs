@@ -32,6 +32,8 @@ pub enum Outcome {
     SharedRunner,
     /// A person's request expected another holder.
     UnexpectedHolder,
+    /// A person's request was not judged in time and is not carried out any more.
+    Expired,
     /// A person's request names a cluster that the fleet does not have.
     UnknownCluster,
 }
@@ -51,6 +53,7 @@ impl Outcome {
             Self::SeveralHolders => "several_holders",
             Self::SharedRunner => "shared_runner",
             Self::UnexpectedHolder => "unexpected_holder",
+            Self::Expired => "expired",
             Self::UnknownCluster => "unknown_cluster",
         }
     }

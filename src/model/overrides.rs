@@ -61,4 +61,6 @@ pub struct Request {
     pub reason: String,
     /// Who asks.
     pub author: String,
+    /// When it was asked.
+    pub at: Timestamp,
 }

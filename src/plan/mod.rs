@@ -40,6 +40,8 @@ pub enum Withheld {
     Latched,
     /// The fleet is not enabled.
     NotEnabled,
+    /// A person paused the fleet; a move under way goes on, corrections wait.
+    Paused,
 }
 
 impl Withheld {
@@ -55,6 +57,7 @@ impl Withheld {
             Self::ForeignRecord => "foreign_record",
             Self::Latched => "latched",
             Self::NotEnabled => "not_enabled",
+            Self::Paused => "paused",
         }
     }
 }
@@ -128,7 +131,13 @@ enum Dns {
 
 /// Plans one fleet. A decision that is moving is carried out; one that is done is only kept: a pool that shall not
 /// hold the fleet loses a tag that it got back, everything else is reported as drift.
-pub fn plan(fleet: &Fleet, decision: &Decision, runners: &Seen<FleetRunners>, dns: Option<&DnsView>) -> Plan {
+pub fn plan(
+    fleet: &Fleet,
+    decision: &Decision,
+    paused: bool,
+    runners: &Seen<FleetRunners>,
+    dns: Option<&DnsView>,
+) -> Plan {
     let mut plan = Plan {
         phase: None,
         steps: Vec::new(),
@@ -158,6 +167,8 @@ pub fn plan(fleet: &Fleet, decision: &Decision, runners: &Seen<FleetRunners>, dn
     let everything = match () {
         () if !fleet.enabled => Some(Withheld::NotEnabled),
         () if decision.latched() => Some(Withheld::Latched),
+        () if decision.state == MoveState::Failed => Some(Withheld::Drift),
+        () if paused && decision.state == MoveState::Done => Some(Withheld::Paused),
         () => None,
     };
     if let Some(why) = everything {

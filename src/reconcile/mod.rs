@@ -20,7 +20,7 @@ use crate::{
     metrics::{DecisionLabels, Metrics, PhaseLabels},
     model::{
         Decision, Fence, Fleet, FleetName, Generation, MoveState, Observation, Request, Seen, SignedDuration,
-        Timestamp, Topology,
+        Step, Timestamp, Topology,
     },
     plan::{Plan, plan},
     status::{Answer, Status},
@@ -61,6 +61,8 @@ pub struct Reconciler<W> {
     /// How long each move has been under way while GitLab could be read.
     clocks: BTreeMap<FleetName, MoveClock>,
     answers: BTreeMap<i64, Answer>,
+    /// The steps of the last pass: when the same ones come again, their effect was not seen, and hurry does not help.
+    last_steps: BTreeMap<FleetName, Vec<Step>>,
 }
 
 /// The time a move has had. An outage of GitLab or of Switchyard itself does not use it up.
@@ -104,6 +106,7 @@ impl<W: World> Reconciler<W> {
             outcomes: BTreeMap::new(),
             clocks: BTreeMap::new(),
             answers: BTreeMap::new(),
+            last_steps: BTreeMap::new(),
         }
     }
 
@@ -126,6 +129,7 @@ impl<W: World> Reconciler<W> {
                 }
             };
             let Wake::In(wait) = wake else { continue };
+            let ended = tokio::time::Instant::now();
             let rung = tokio::select! {
                 () = self.bell.notified() => true,
                 changed = self.setup.changed() => changed.is_ok(),
@@ -134,7 +138,7 @@ impl<W: World> Reconciler<W> {
             };
             if rung {
                 tokio::select! {
-                    () = tokio::time::sleep(BELL_SPACING) => {}
+                    () = tokio::time::sleep_until(ended + BELL_SPACING) => {}
                     () = shutdown.cancelled() => {}
                 }
             }
@@ -175,7 +179,8 @@ impl<W: World> Reconciler<W> {
             .fleets
             .iter()
             .filter_map(|(name, fleet)| {
-                Some((name.clone(), plan_fleet(fleet, state.decisions.get(name)?, &observation)))
+                let paused = state.overrides.iter().any(|o| o.applies(name, now));
+                Some((name.clone(), plan_fleet(fleet, state.decisions.get(name)?, paused, &observation)))
             })
             .collect();
         let mut acts = Vec::new();
@@ -197,8 +202,11 @@ impl<W: World> Reconciler<W> {
             if let Some(clock) = self.clocks.get_mut(&acted.fleet) {
                 clock.last_step = acted.last_step.or(clock.last_step);
             }
-            wake = wake.min(if acted.all_done { Wake::Now } else { Wake::In(WAITING) });
+            let steps = &plans[&acted.fleet].steps;
+            let again = self.last_steps.get(&acted.fleet) == Some(steps);
+            wake = wake.min(if acted.all_done && !again { Wake::Now } else { Wake::In(WAITING) });
         }
+        self.last_steps = plans.into_iter().map(|(name, plan)| (name, plan.steps)).collect();
         self.metrics.pass_last_success.set(publish::seconds(now));
         if state.decisions.values().any(|d| d.state == MoveState::Moving) {
             wake = wake.min(Wake::In(WAITING));
@@ -238,7 +246,7 @@ impl<W: World> Reconciler<W> {
             }
             clock.last = now;
             let clock = *clock;
-            let plan = plan_fleet(fleet, decision, observation);
+            let plan = plan_fleet(fleet, decision, false, observation);
             let end = if plan.complete {
                 MoveState::Done
             } else if clock.used > fleet.move_deadline {
@@ -380,9 +388,9 @@ impl MoveClock {
     }
 }
 
-fn plan_fleet(fleet: &Fleet, decision: &Decision, observation: &Observation) -> Plan {
+fn plan_fleet(fleet: &Fleet, decision: &Decision, paused: bool, observation: &Observation) -> Plan {
     let runners = observation.runners.map(|runners| fleet.assign(runners));
-    plan(fleet, decision, &runners, observation.dns.get(&fleet.name))
+    plan(fleet, decision, paused, &runners, observation.dns.get(&fleet.name))
 }
 
 /// A fleet whose records cannot be told apart is not touched, whatever was decided before.

@@ -177,5 +177,6 @@ pub(super) fn request(row: &AnyRow) -> Result<Request, Error> {
         expected: parse_opt(row, "expected")?,
         reason: get(row, "reason")?,
         author: get(row, "author")?,
+        at: parse(row, "at")?,
     })
 }

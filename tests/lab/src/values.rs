@@ -233,6 +233,7 @@ impl Case {
             expected: from.map(cluster),
             reason: "maintenance".to_owned(),
             author: "ada".to_owned(),
+            at: self.now,
         });
     }
 
