@@ -253,7 +253,7 @@ impl Stage {
             if view.generation > told.generation {
                 self.screen.tell(&format!("Switchyard decided: {} ({})", view.to, view.reason))?;
             }
-            if told.moving.is_some() && view.moving.is_none() && !view.to.is_empty() {
+            if view.settled_in(&view.to) && !told.settled_in(&view.to) {
                 self.screen.tell(&view.sentence)?;
             }
             self.screen.show(&view.to_string())?;

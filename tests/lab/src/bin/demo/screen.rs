@@ -77,7 +77,9 @@ impl Screen {
         if !self.live {
             return Ok(());
         }
-        let width = usize::from(terminal::size().map_or(80, |(columns, _)| columns)).saturating_sub(1);
+        // Some terminals do not know their width and say 0.
+        let width = terminal::size().map_or(0, |(columns, _)| usize::from(columns));
+        let width = if width == 0 { 79 } else { width - 1 };
         let line: String = format!("{:6.1} s  {text}", self.seconds()).chars().take(width).collect();
         let mut out = io::stdout().lock();
         queue!(out, MoveToColumn(0), Clear(ClearType::CurrentLine), Print(line))?;
