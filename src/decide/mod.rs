@@ -95,7 +95,8 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
 impl<'a> View<'a> {
     fn decide(&self) -> FleetPass {
         let runners = self.input.observation.runners.known().map(|runners| self.fleet.assign(runners));
-        if let Some(sentence) = runners.as_ref().and_then(|r| self.shared_runner(r)) {
+        if let Some(shared) = runners.as_ref().and_then(|r| r.shared_runner(&self.evidence.managers)) {
+            let sentence = format!("{}: {shared}.", self.fleet.name);
             return self.pass(Outcome::SharedRunner, sentence, self.watch(None, runners.as_ref()));
         }
         let request = self.request();
@@ -214,38 +215,6 @@ impl<'a> View<'a> {
                 self.pass(Outcome::SeveralHolders, sentence, self.watch(None, runners))
             }
         }
-    }
-
-    /// Two clusters behind one runner record: there is no tag to move between them.
-    fn shared_runner(&self, runners: &FleetRunners) -> Option<String> {
-        let name = &self.fleet.name;
-        if let Some((runner, clusters)) = runners.shared.first() {
-            let clusters: Vec<&str> = clusters.iter().map(ClusterName::as_str).collect();
-            return Some(format!(
-                "{name}: runner {runner} belongs to the pools of {}; give each cluster runner records of its own.",
-                clusters.join(" and ")
-            ));
-        }
-        for runner in runners.pools.values().flatten() {
-            let mut clusters: Vec<&str> = runner
-                .managers
-                .iter()
-                .filter_map(|m| self.evidence.managers.get(&m.system_id))
-                .flatten()
-                .map(ClusterName::as_str)
-                .collect();
-            clusters.sort_unstable();
-            clusters.dedup();
-            if clusters.len() > 1 {
-                return Some(format!(
-                    "{name}: the clusters {} share the authentication token of runner {}, so they are one record and \
-                     there is no tag to move; register one runner per cluster.",
-                    clusters.join(" and "),
-                    runner.id
-                ));
-            }
-        }
-        None
     }
 
     /// The failover that a signal asks for.

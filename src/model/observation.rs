@@ -89,6 +89,52 @@ impl FleetRunners {
     }
 }
 
+/// A record that stands for several clusters: there is no tag to move between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedRunner {
+    /// The record.
+    pub runner: RunnerId,
+    /// The clusters.
+    pub clusters: BTreeSet<ClusterName>,
+    /// Whether several pools select it, or several clusters use its authentication token.
+    pub selected: bool,
+}
+
+impl fmt::Display for SharedRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clusters: Vec<&str> = self.clusters.iter().map(ClusterName::as_str).collect();
+        let (clusters, runner) = (clusters.join(" and "), self.runner);
+        if self.selected {
+            write!(
+                f,
+                "runner {runner} belongs to the pools of {clusters}; give each cluster runner records of its own"
+            )
+        } else {
+            write!(
+                f,
+                "the clusters {clusters} share the authentication token of runner {runner}, so they are one record and \
+                 there is no tag to move; register one runner per cluster"
+            )
+        }
+    }
+}
+
+impl FleetRunners {
+    /// A record that stands for several clusters, if there is one. `managers` says which clusters each runner manager
+    /// (`system_id`) polls from, as Prometheus sees it.
+    pub fn shared_runner(&self, managers: &BTreeMap<String, BTreeSet<ClusterName>>) -> Option<SharedRunner> {
+        if let Some((runner, clusters)) = self.shared.first() {
+            let clusters = clusters.iter().cloned().collect();
+            return Some(SharedRunner { runner: *runner, clusters, selected: true });
+        }
+        self.pools.values().flatten().find_map(|runner| {
+            let polls_from = runner.managers.iter().filter_map(|m| managers.get(&m.system_id)).flatten();
+            let clusters: BTreeSet<ClusterName> = polls_from.cloned().collect();
+            (clusters.len() > 1).then_some(SharedRunner { runner: runner.id, clusters, selected: false })
+        })
+    }
+}
+
 /// The DNS record types that can follow a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
