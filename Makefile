@@ -6,8 +6,8 @@ help: ## this list
 
 demo: ## watch a fleet move between two clusters, all on this machine (ONCE=1: one round, then exit)
 	scripts/setup demo
-	cargo build --package switchyard
-	cargo run --package switchyard-lab --bin demo
+	cargo build --workspace --bins
+	$${CARGO_TARGET_DIR:-target}/debug/demo
 
 test: ## set up what is missing, then test the rules and everything else
 	scripts/setup test
@@ -16,8 +16,8 @@ test: ## set up what is missing, then test the rules and everything else
 
 bench: ## measure
 	scripts/setup test
-	cargo build --release
-	cargo run --release --package switchyard-lab --bin bench
+	cargo build --release --workspace --bins
+	$${CARGO_TARGET_DIR:-target}/release/bench
 
 fmt: ## format the code
 	cargo fmt --all

@@ -61,7 +61,7 @@ pub fn target_dir() -> PathBuf {
 }
 
 /// A program of this workspace. Run by cargo, it is built first: `cargo test` builds those of the tested package only.
-pub async fn workspace_program(package: &str, name: &str) -> Result<PathBuf> {
+pub async fn workspace_program(name: &str) -> Result<PathBuf> {
     static BUILDING: Mutex<()> = Mutex::const_new(());
     let own = std::env::current_exe().context("cannot find out who I am")?;
     let mut dir = own.parent().context("I am nowhere")?;
@@ -81,12 +81,13 @@ pub async fn workspace_program(package: &str, name: &str) -> Result<PathBuf> {
                 build.env_remove(name);
             }
         }
-        build.args(["build", "--quiet", "--package", package, "--bin", name, "--profile", profile]);
+        // The whole workspace: one set of features, so that nothing is built twice.
+        build.args(["build", "--quiet", "--workspace", "--bin", name, "--profile", profile]);
         let output = build.current_dir(root()).stdin(Stdio::null()).kill_on_drop(true).output().await?;
         ensure!(output.status.success(), "cannot build {name}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let path = dir.join(name);
-    ensure!(path.is_file(), "{} is missing: run cargo build --package {package}", path.display());
+    ensure!(path.is_file(), "{} is missing: run cargo build --workspace --bins", path.display());
     Ok(path)
 }
 

@@ -142,7 +142,7 @@ impl Setup {
 /// The laboratory's runner, built once per process when cargo is at hand.
 async fn binary() -> Result<PathBuf> {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    let built = BUILT.get_or_try_init(|| parts::workspace_program("switchyard-lab", "runner")).await;
+    let built = BUILT.get_or_try_init(|| parts::workspace_program("runner")).await;
     built.cloned()
 }
 

@@ -62,7 +62,7 @@ async fn demo(mut screen: Screen) -> Result<()> {
     screen.print(title)?;
     screen.tell("starting everything")?;
     let start = async {
-        let switchyard = parts::workspace_program("switchyard", "switchyard").await?;
+        let switchyard = parts::workspace_program("switchyard").await?;
         // A budget and a cool-down that suit somebody who plays.
         let settings = json!({ "fleets": { FLEET: { "cool_down": "0s" } } });
         let config = SceneConfig {
