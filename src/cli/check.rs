@@ -8,7 +8,7 @@ use super::{Check, Exit, OutputFormat, complain, load, say};
 use crate::{
     app::setup,
     config::Config,
-    model::{Finding, PoolSelector, RecordSet, Severity},
+    model::{Finding, PoolSelector, Question, RecordSet, Severity},
 };
 
 /// A finding and the key it is about.

@@ -63,7 +63,7 @@ pub(super) fn history(entries: &[Value]) -> String {
 /// When, fleet, generation, what, outcome, in words. The fields of the three kinds of entries differ.
 fn story(entry: &Value) -> Vec<String> {
     let kind = entry["entry"].as_str().unwrap_or_default();
-    let inner = if entry[kind].is_object() { &entry[kind] } else { entry };
+    let inner = if kind == "step" { entry } else { &entry[kind] };
     let cell = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -89,7 +89,10 @@ fn story(entry: &Value) -> Vec<String> {
         Some(author) if author != "switchyard" => format!("{words} (by {author})"),
         _ => words,
     };
-    vec![cell(at), cell(&inner["fleet"]), cell(&inner["generation"]), kind.to_owned(), outcome, words]
+    // To the millisecond: a move's steps are that close.
+    let at = cell(at);
+    let at = at.split_once('.').map_or(at.clone(), |(whole, rest)| format!("{whole}.{:.3}Z", rest));
+    vec![at, cell(&inner["fleet"]), cell(&inner["generation"]), kind.to_owned(), outcome, words]
 }
 
 #[cfg(test)]
@@ -102,7 +105,7 @@ mod tests {
             json!({"entry": "event", "id": 3, "event": {"at": "T3", "fleet": null, "outcome": "paused",
                 "sentence": "All fleets are paused.", "author": "ada"}}),
             json!({"entry": "step", "id": 2, "fleet": "rnd", "generation": 2, "phase": "switch", "sentence": "switch it",
-                "started_at": "T2", "finished_at": null, "outcome": null}),
+                "step": {"kind": "dns"}, "started_at": "T2.123456Z", "finished_at": null, "outcome": null}),
             json!({"entry": "decision", "id": 1, "decision": {"fleet": "rnd", "generation": 2, "kind": "failover",
                 "from": "blue", "to": "green", "reason": "blue died", "author": "switchyard", "decided_at": "T1",
                 "state": "moving"}}),
@@ -110,7 +113,7 @@ mod tests {
         let lines: Vec<String> = entries.iter().rev().map(|entry| super::story(entry).join("|")).collect();
         let wanted = [
             "T1|rnd|2|decision|moving|failover from blue to green: blue died",
-            "T2|rnd|2|step|begun|switch: switch it",
+            "T2.123Z|rnd|2|step|begun|switch: switch it",
             "T3|||event|paused|All fleets are paused. (by ada)",
         ];
         assert_eq!(lines, wanted);

@@ -347,7 +347,10 @@ impl<W: World> Reconciler<W> {
                     .iter()
                     .find(|r| Some(r.id) == pass.answer.map(|(id, _)| id))
                     .map(|r| r.author.as_str());
-                self.event(name, &pass.outcome.to_string(), &pass.sentence, author, now).await?;
+                // A decision is an entry of its own.
+                if !matches!(pass.outcome, Outcome::Decided | Outcome::Adopted) {
+                    self.event(name, &pass.outcome.to_string(), &pass.sentence, author, now).await?;
+                }
             }
             if let Some((id, outcome)) = pass.answer {
                 let generation = (outcome == Outcome::Decided)
