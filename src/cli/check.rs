@@ -188,7 +188,9 @@ async fn prometheus(config: &Config) -> Vec<About> {
         let evidence = servers.evidence(queries, now).await;
         for (question, asked) in &evidence.asked {
             let path = format!("fleets.{fleet}.evidence.{}", question.as_str());
-            let pools = config.topology.fleets.get(fleet).map(|f| f.pools.keys());
+            // A cluster without a live runner has no sample of what its live runners see.
+            let everywhere = *question != Question::GitlabUnreachable;
+            let pools = config.topology.fleets.get(fleet).filter(|_| everywhere).map(|f| f.pools.keys());
             for answer in &asked.answers {
                 found.push(about(
                     &path,
