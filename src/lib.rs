@@ -10,6 +10,7 @@ pub mod config;
 pub mod decide;
 pub mod plan;
 pub mod telemetry;
+pub mod transport;
 
 pub mod alertmanager;
 pub mod dns;

@@ -177,10 +177,13 @@ pub(crate) fn wanted(topology: &Topology) -> gitlab::Wanted {
 
 pub(crate) fn prometheus(config: &Config) -> Result<prometheus::Servers, prometheus::Error> {
     let config = &config.prometheus;
-    let client = |url: &Url| {
-        prometheus::Client::new(url.clone(), config.timeout, config.token.clone(), config.ca.as_deref())
-    };
-    Ok(prometheus::Servers(config.urls.iter().map(client).collect::<Result<_, _>>()?))
+    prometheus::Servers::new(
+        &config.urls,
+        config.timeout,
+        config.concurrency,
+        config.token.as_ref(),
+        config.ca.as_deref(),
+    )
 }
 
 pub(super) fn alertmanagers(config: &Config) -> Result<Alertmanagers, alertmanager::Error> {
@@ -193,7 +196,7 @@ pub(crate) fn alertmanager_clients(
 ) -> Result<Vec<alertmanager::Client>, alertmanager::Error> {
     let config = &config.alertmanager;
     let client = |url: &Url| {
-        alertmanager::Client::new(url.clone(), config.timeout, config.token.clone(), config.ca.as_deref())
+        alertmanager::Client::new(url, config.timeout, config.token.as_ref(), config.ca.as_deref())
     };
     config.urls.iter().map(client).collect()
 }

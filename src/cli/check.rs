@@ -182,10 +182,7 @@ async fn prometheus(config: &Config) -> Vec<About> {
     };
     let now = crate::world::Live::clock();
     let mut found = Vec::new();
-    for (fleet, queries) in &config.queries {
-        let queries =
-            crate::prometheus::Queries { questions: &queries.questions, managers: &queries.managers };
-        let evidence = servers.evidence(queries, now).await;
+    for (fleet, evidence) in &servers.evidence(&config.queries, now).await.fleets {
         for (question, asked) in &evidence.asked {
             let path = format!("fleets.{fleet}.evidence.{}", question.as_str());
             // A cluster without a live runner has no sample of what its live runners see.

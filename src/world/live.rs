@@ -8,7 +8,7 @@ use super::World;
 use crate::{
     config::Queries,
     dns, gitlab,
-    model::{DnsView, Evidence, Fence, FleetName, Observation, Seen, Step, StepOutcome, Timestamp, Topology},
+    model::{DnsView, Fence, FleetName, Observation, Seen, Step, StepOutcome, Timestamp, Topology},
     prometheus,
 };
 
@@ -52,14 +52,6 @@ impl Live {
         });
         join_all(views).await.into_iter().collect()
     }
-
-    async fn evidence(&self, now: Timestamp) -> Evidence {
-        let asked = self.queries.iter().map(|(fleet, queries)| async {
-            let queries = prometheus::Queries { questions: &queries.questions, managers: &queries.managers };
-            (fleet.clone(), self.prometheus.evidence(queries, now).await)
-        });
-        Evidence { fleets: join_all(asked).await.into_iter().collect() }
-    }
 }
 
 impl World for Live {
@@ -69,7 +61,8 @@ impl World for Live {
 
     async fn observe(&self, topology: &Topology) -> Observation {
         let at = self.now();
-        let (runners, dns, evidence) = tokio::join!(self.runners(), self.names(topology), self.evidence(at));
+        let (runners, dns, evidence) =
+            tokio::join!(self.runners(), self.names(topology), self.prometheus.evidence(&self.queries, at));
         Observation { at, runners, dns, evidence }
     }
 
