@@ -66,7 +66,7 @@ fn gitlab(table: &Table<'_>) -> Option<Gitlab> {
         table.problem("token_file", "is missing", "name the file that holds GitLab's access token");
     }
     let scope = table.default::<Scope>("scope", "instance");
-    let concurrency = table.default::<Count>("concurrency", "4").0.get() as usize;
+    let concurrency = table.default::<Count>("concurrency", "16").0.get() as usize;
     let timeout = table.default::<Duration>("timeout", "10s");
     let ca = ca(table);
     Some(Gitlab { url: url?, token: token?, scope, concurrency, timeout, ca })
