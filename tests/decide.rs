@@ -209,6 +209,11 @@ fn gitlab_having_heard_from_the_dead_contradicts_their_death() {
     let pass = case.decide();
     assert_eq!(pass.outcome, Outcome::Held(Gate::Confirmed));
     assert!(pass.sentence.contains("GitLab has heard from 1 of its 2 runners"), "{}", pass.sentence);
+    // It died again: what GitLab heard minutes ago contradicts no longer, though the alert has not ended between.
+    case.signals[1].key.starts_at = at(NOW - 600);
+    case.runners()[0].managers[0].contacted_at = Some(at(NOW - 121));
+    assert_eq!(outcome(&case), Outcome::Decided);
+    case.runners()[0].managers[0].contacted_at = Some(at(NOW - 10));
     // One of three is a share that the threshold allows.
     let third = runner(5, "blue", true);
     case.runners().push(third);

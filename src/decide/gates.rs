@@ -266,7 +266,12 @@ impl View<'_> {
                     managers => managers.iter().map(|m| m.contacted_at).collect(),
                 })
                 .collect();
-            let since = heard.iter().flatten().filter(|at| **at > signal.key.starts_at).count();
+            // Contacts of minutes ago contradict no longer: the cluster may have died again since.
+            let recent = |at: &&Timestamp| {
+                **at > signal.key.starts_at
+                    && self.input.now.duration_since(**at) <= self.input.topology.limits.evidence_max_age
+            };
+            let since = heard.iter().flatten().filter(recent).count();
             if since > 0 && since as f64 >= thresholds.failover * heard.len() as f64 {
                 open = false;
                 saw = format!(

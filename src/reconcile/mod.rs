@@ -32,6 +32,8 @@ use crate::{
 const BELL_SPACING: Duration = Duration::from_millis(250);
 /// How soon to look again while a move waits for something to be seen.
 const WAITING: Duration = Duration::from_millis(500);
+/// The most that one pass takes from a move's deadline.
+const LONGEST_TICK: SignedDuration = SignedDuration::from_mins(1);
 /// How many answers to requests the snapshot keeps.
 const ANSWERS_KEPT: usize = 64;
 
@@ -242,7 +244,8 @@ impl<W: World> Reconciler<W> {
                 })
                 .or_insert_with(|| MoveClock::new(decision.generation, now));
             if matches!(observation.runners, Seen::Known(_)) {
-                clock.used += now.duration_since(clock.last);
+                // A clock that jumps uses up no more than this.
+                clock.used += now.duration_since(clock.last).clamp(SignedDuration::ZERO, LONGEST_TICK);
             }
             clock.last = now;
             let clock = *clock;
