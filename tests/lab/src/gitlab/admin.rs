@@ -112,7 +112,7 @@ impl Admin {
 
     /// A new runner record without any manager.
     pub fn create_runner(&self, spec: RunnerSpec) -> Created {
-        let row = self.shared.lock().insert_runner(&spec, "lab", "lab");
+        let row = self.shared.lock().insert_runner(&spec, None);
         Created { id: row.id, token: row.token.clone() }
     }
 
@@ -286,6 +286,18 @@ impl Admin {
         let mut state = self.shared.lock();
         state.log.clear();
         state.counts.clear();
+    }
+
+    /// Somebody else commits to the default branch, a file or its end; returns the commit's id.
+    pub fn commit_file(&self, project: u64, path: &str, content: Option<&str>) -> Option<String> {
+        let mut state = self.shared.lock();
+        state.repositories.entry(project).or_default().write(path, content.map(str::as_bytes))
+    }
+
+    /// A file at the tip of the default branch.
+    #[must_use]
+    pub fn file(&self, project: u64, path: &str) -> Option<Vec<u8>> {
+        self.shared.lock().repositories.entry(project).or_default().content(path)
     }
 
     /// Incidents and issues.

@@ -79,8 +79,8 @@ impl Walk<'_> {
             }
         }
         if CONNECTIONS.contains(&field.name.node.as_str()) {
-            let first = field.get_argument("first").and_then(|v| self.number(&v.node));
-            score += score * 0.01 * first.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+            let sizes = ["first", "last"].map(|name| self.number(&field.get_argument(name)?.node));
+            score += score * 0.01 * sizes.into_iter().flatten().fold(MAX_PAGE, f64::min);
         }
         (score.floor(), depth + 1)
     }

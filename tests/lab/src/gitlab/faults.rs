@@ -86,6 +86,9 @@ pub enum Kind {
     },
     /// 403 in JSON: on `jobs/request` it is what puts runners to sleep.
     Forbidden,
+    /// 400 as a write to a repository gets it when another one moved the branch meanwhile. Nothing is done; it is to
+    /// be tried again, unlike the 400 of a `last_commit_id` that is too old.
+    LostRace,
     /// Any status with any body.
     Status {
         /// HTTP status.
@@ -314,6 +317,13 @@ pub fn operation(method: &Method, path: &str, body: &str) -> String {
         ("GET", ["projects", _, "jobs", _, "artifacts", ..]) => "get_job_artifacts",
         ("POST", ["projects", _, "jobs", _, "cancel"]) => "cancel_job",
         ("POST", ["projects", _, "jobs", _, "retry"]) => "retry_job",
+        ("GET", ["projects", _, "repository", "files", _]) => "get_file",
+        ("HEAD", ["projects", _, "repository", "files", _]) => "head_file",
+        ("POST", ["projects", _, "repository", "files", _]) => "create_file",
+        ("PUT", ["projects", _, "repository", "files", _]) => "update_file",
+        ("DELETE", ["projects", _, "repository", "files", _]) => "delete_file",
+        ("GET", ["projects", _, "variables", _]) => "get_variable",
+        ("PUT", ["projects", _, "variables", _]) => "update_variable",
         ("GET", ["version"]) => "version",
         ("GET", ["personal_access_tokens", "self"]) => "token_self",
         ("GET", ["user"]) => "current_user",

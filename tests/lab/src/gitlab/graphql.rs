@@ -1,6 +1,5 @@
 //! `POST /api/graphql`: a real GraphQL library executes it; GitLab's limits are checked before.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_graphql::{Context, EmptySubscription, Error, ID, Object, SimpleObject, Variables};
@@ -13,19 +12,20 @@ use serde_json::{Value, json};
 use super::GraphqlMode;
 use super::access::Token;
 use super::complexity::{cost, selected};
+use super::graphql_filter::Filter;
 use super::graphql_mutations::Mutation;
-use super::graphql_types::{CiRunner, CiRunnerConnection, CiRunnerID, SortArg, StatusArg, TypeArg};
+use super::graphql_types::{
+    CiRunner, CiRunnerConnection, CiRunnerID, SortArg, StatusArg, TypeArg, USER_GID, UserID,
+};
 use super::model::{Owner, Runner};
 use super::reply::{Answer, Failure, reply};
-use super::rest::{has_version, matches_status};
 use super::server::{Call, Shared, secret};
-use super::state::{Lag, State};
+use super::state::Lag;
 
 pub(crate) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
 const MAX_DEPTH: usize = 20;
 const MAX_CHARACTERS: usize = 10_000;
-const MAX_PAGE: usize = 100;
 
 pub(super) const UNAVAILABLE: &str = "The resource that you are attempting to access does not exist or you don't \
                                       have permission to perform this action";
@@ -161,65 +161,6 @@ async fn execute(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
 
 // === queries ===
 
-/// What a connection's filters say.
-#[derive(Default)]
-struct Filter {
-    status: Option<StatusArg>,
-    paused: Option<bool>,
-    kind: Option<TypeArg>,
-    tags: Vec<String>,
-    search: Option<String>,
-    version: Option<String>,
-    sort: Option<SortArg>,
-    first: Option<i32>,
-    after: Option<String>,
-}
-
-impl Filter {
-    fn page(&self, state: &State, lag: Lag, scope: impl Fn(&Runner) -> bool) -> CiRunnerConnection {
-        let now = state.now();
-        let mut rows: Vec<Arc<Runner>> = state
-            .replica(lag)
-            .into_values()
-            .filter(|r| scope(r))
-            .filter(|r| self.kind.is_none_or(|k| k.as_str() == r.owner.runner_type()))
-            .filter(|r| self.paused.is_none_or(|p| p == r.paused))
-            .filter(|r| self.status.is_none_or(|s| matches_status(r, s.as_str(), r.db_status(now))))
-            .filter(|r| self.tags.iter().all(|t| r.tags.contains(t)))
-            .filter(|r| self.version.as_deref().is_none_or(|v| has_version(r, v)))
-            .filter(|r| self.search.as_deref().is_none_or(|s| r.token == s || r.description.contains(s)))
-            .collect();
-        match self.sort.unwrap_or(SortArg::CreatedDesc) {
-            SortArg::CreatedAsc => {}
-            SortArg::CreatedDesc => rows.reverse(),
-            SortArg::ContactedAsc => rows.sort_by_key(|r| r.contact.db_contacted_at),
-            SortArg::ContactedDesc => rows.sort_by_key(|r| std::cmp::Reverse(r.contact.db_contacted_at)),
-        }
-        let count = rows.len();
-        let start = self.after.as_deref().map_or(0, |cursor| after(&rows, cursor));
-        let first = self.first.and_then(|f| usize::try_from(f).ok()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
-        let more = start + first < count;
-        let rows = rows.into_iter().skip(start).take(first).collect();
-        CiRunnerConnection::new(rows, count, start > 0, more)
-    }
-}
-
-/// Opaque to clients.
-pub(super) fn cursor(runner: &Runner) -> String {
-    format!("eyJpZCI6{:x}", runner.id)
-}
-
-fn after(rows: &[Arc<Runner>], cursor_text: &str) -> usize {
-    let position = rows.iter().position(|r| cursor(r) == cursor_text);
-    position.map(|p| p + 1).unwrap_or_else(|| {
-        // The row of the cursor is gone: go on behind where it was.
-        let id =
-            cursor_text.strip_prefix("eyJpZCI6").and_then(|x| u64::from_str_radix(x, 16).ok()).unwrap_or(0);
-        let descending = rows.first().zip(rows.last()).is_some_and(|(a, b)| a.id > b.id);
-        rows.iter().take_while(|r| if descending { r.id > id } else { r.id < id }).count()
-    })
-}
-
 fn unavailable() -> Error {
     Error::new(UNAVAILABLE)
 }
@@ -265,9 +206,12 @@ impl Query {
         tag_list: Option<Vec<String>>,
         search: Option<String>,
         version_prefix: Option<String>,
+        creator_id: Option<UserID>,
         sort: Option<SortArg>,
         first: Option<i32>,
         after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
     ) -> Option<CiRunnerConnection> {
         or_null(
             ctx,
@@ -283,11 +227,14 @@ impl Query {
                     tags,
                     search,
                     version: version_prefix,
+                    creator: creator_id,
                     sort,
                     first,
                     after,
+                    last,
+                    before,
                 };
-                Ok(filter.page(&state, caller.lag, |_| true))
+                filter.page(&state, caller.lag, |_| true)
             })(),
         )
     }
@@ -357,9 +304,12 @@ impl Group {
         tag_list: Option<Vec<String>>,
         search: Option<String>,
         version_prefix: Option<String>,
+        creator_id: Option<UserID>,
         sort: Option<SortArg>,
         first: Option<i32>,
         after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
     ) -> Option<CiRunnerConnection> {
         or_null(
             ctx,
@@ -391,11 +341,14 @@ impl Group {
                     tags,
                     search,
                     version: version_prefix,
+                    creator: creator_id,
                     sort,
                     first,
                     after,
+                    last,
+                    before,
                 };
-                Ok(filter.page(&state, caller.lag, scope))
+                filter.page(&state, caller.lag, scope)
             })(),
         )
     }
@@ -426,9 +379,12 @@ impl Project {
         tag_list: Option<Vec<String>>,
         search: Option<String>,
         version_prefix: Option<String>,
+        creator_id: Option<UserID>,
         sort: Option<SortArg>,
         first: Option<i32>,
         after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
     ) -> Option<CiRunnerConnection> {
         or_null(
             ctx,
@@ -454,11 +410,14 @@ impl Project {
                     tags,
                     search,
                     version: version_prefix,
+                    creator: creator_id,
                     sort,
                     first,
                     after,
+                    last,
+                    before,
                 };
-                Ok(filter.page(&state, caller.lag, scope))
+                filter.page(&state, caller.lag, scope)
             })(),
         )
     }
@@ -469,7 +428,7 @@ struct CurrentUser(Token);
 #[Object]
 impl CurrentUser {
     async fn id(&self) -> ID {
-        ID(format!("gid://gitlab/User/{}", self.0.id))
+        ID(format!("{USER_GID}{}", self.0.id))
     }
 
     async fn username(&self) -> &str {
@@ -486,9 +445,12 @@ impl CurrentUser {
         tag_list: Option<Vec<String>>,
         search: Option<String>,
         version_prefix: Option<String>,
+        creator_id: Option<UserID>,
         sort: Option<SortArg>,
         first: Option<i32>,
         after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
     ) -> Option<CiRunnerConnection> {
         or_null(
             ctx,
@@ -503,11 +465,14 @@ impl CurrentUser {
                     tags,
                     search,
                     version: version_prefix,
+                    creator: creator_id,
                     sort,
                     first,
                     after,
+                    last,
+                    before,
                 };
-                Ok(filter.page(&state, caller.lag, |runner| self.0.owns_runner(&state, runner)))
+                filter.page(&state, caller.lag, |runner| self.0.owns_runner(&state, runner))
             })(),
         )
     }

@@ -7,7 +7,8 @@ use async_graphql::{
 };
 use jiff::Timestamp;
 
-use super::graphql::{caller, cursor, or_null, shared};
+use super::graphql::{caller, or_null, shared};
+use super::graphql_filter::cursor;
 use super::model::{Manager, Owner, Runner, Status};
 use super::rest::execution_status;
 
@@ -37,17 +38,40 @@ const RUNNER_GID: &str = "gid://gitlab/Ci::Runner/";
 #[Scalar(name = "CiRunnerID")]
 impl ScalarType for CiRunnerID {
     fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
-        let text = match &value {
-            async_graphql::Value::String(text) => text,
-            _ => return Err(InputValueError::expected_type(value)),
-        };
-        let id = text.strip_prefix(RUNNER_GID).and_then(|n| n.parse().ok());
-        id.map(Self).ok_or_else(|| InputValueError::custom(format!("\"{text}\" is not a valid Global ID")))
+        global_id(value, RUNNER_GID).map(Self)
     }
 
     fn to_value(&self) -> async_graphql::Value {
         async_graphql::Value::String(format!("{RUNNER_GID}{}", self.0))
     }
+}
+
+/// `gid://gitlab/User/7`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UserID(pub(super) u64);
+
+pub(super) const USER_GID: &str = "gid://gitlab/User/";
+
+#[Scalar(name = "UserID")]
+impl ScalarType for UserID {
+    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
+        global_id(value, USER_GID).map(Self)
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        async_graphql::Value::String(format!("{USER_GID}{}", self.0))
+    }
+}
+
+fn global_id<T: async_graphql::InputType>(
+    value: async_graphql::Value,
+    prefix: &str,
+) -> Result<u64, InputValueError<T>> {
+    let async_graphql::Value::String(text) = &value else {
+        return Err(InputValueError::expected_type(value));
+    };
+    let id = text.strip_prefix(prefix).and_then(|n| n.parse().ok());
+    id.ok_or_else(|| InputValueError::custom(format!("\"{text}\" is not a valid Global ID")))
 }
 
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,9 +315,9 @@ impl CiRunner {
         Ok(ExecutionStatus::of(execution_status(&state, |j| j.runner == Some(self.0.id))))
     }
 
-    /// The simulator does not remember who created a runner.
     async fn created_by(&self) -> Option<CiRunnerUser> {
-        None
+        let user = self.0.created_by.as_ref()?;
+        Some(CiRunnerUser { id: ID(format!("{USER_GID}{}", user.id)), username: user.username.clone() })
     }
 
     async fn owner_project(&self, ctx: &Context<'_>) -> Result<Option<Named>, Error> {
@@ -377,6 +401,7 @@ struct Named {
 
 #[derive(SimpleObject)]
 struct CiRunnerUser {
+    id: ID,
     username: String,
 }
 

@@ -25,7 +25,9 @@ mod admin;
 mod change;
 mod complexity;
 pub mod faults;
+mod files;
 mod graphql;
+mod graphql_filter;
 mod graphql_mutations;
 mod graphql_types;
 mod incidents;
@@ -38,6 +40,7 @@ mod rest;
 mod runner_api;
 mod server;
 mod state;
+mod variables;
 mod virtual_runners;
 
 use std::collections::BTreeMap;
@@ -53,7 +56,7 @@ pub use admin::{Admin, Created};
 pub use faults::{Fault, Kind, Match, Outage};
 pub use incidents::{Alert, Issue};
 pub use jobs::{Job, JobStatus, JobTemplate, Pipeline};
-pub use model::{Audit, Contact, Group, Logged, Manager, Owner, Project, Routing, Runner, Status};
+pub use model::{Audit, Contact, Creator, Group, Logged, Manager, Owner, Project, Routing, Runner, Status};
 pub use virtual_runners::VirtualRunners;
 
 use server::Shared;
@@ -202,6 +205,7 @@ impl RunnerSpec {
             tags: self.tags,
             maintenance_note: self.maintenance_note,
             token: self.token.unwrap_or_default(),
+            created_by: None,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             contact: Contact::default(),

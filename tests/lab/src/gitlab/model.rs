@@ -134,6 +134,15 @@ pub struct Manager {
     pub contact: Contact,
 }
 
+/// The user behind an access token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Creator {
+    /// User id.
+    pub id: u64,
+    /// User name.
+    pub username: String,
+}
+
 /// One runner record.
 #[derive(Debug, Clone, Serialize)]
 pub struct Runner {
@@ -159,6 +168,8 @@ pub struct Runner {
     pub maintenance_note: Option<String>,
     /// The runner authentication token.
     pub token: String,
+    /// Whose access token created it; none for the laboratory's own.
+    pub created_by: Option<Creator>,
     /// Creation.
     pub created_at: Timestamp,
     /// Last change of the row, not of the contact.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -201,6 +203,51 @@ fn form(map: &mut Map<String, Value>, bytes: &[u8]) {
             map.insert(key.into_owned(), value);
         }
     }
+}
+
+fn encoded(id: u64) -> String {
+    URL_SAFE.encode(json!({ "id": id.to_string(), "_kd": "n" }).to_string())
+}
+
+fn decoded(cursor: &str) -> Option<u64> {
+    let json: Value = serde_json::from_slice(&URL_SAFE.decode(cursor).ok()?).ok()?;
+    json.get("id")?.as_str()?.parse().ok()
+}
+
+/// Keyset pagination by id, in the order of `rows`: what comes behind the cursor, without any total.
+pub(crate) fn keyset_page<T>(
+    rows: &[T],
+    params: &Params,
+    path: &str,
+    query: Option<&str>,
+    id: impl Fn(&T) -> u64,
+    render: impl Fn(&T) -> Value,
+) -> Answer {
+    let per_page = params.number("per_page")?.unwrap_or(20).clamp(1, 100) as usize;
+    let start = match params.text("cursor").filter(|c| !c.is_empty()) {
+        None => 0,
+        Some(cursor) => {
+            let last = decoded(&cursor).ok_or_else(|| Failure::grape("cursor is invalid"))?;
+            let descending = rows.first().zip(rows.last()).is_some_and(|(a, b)| id(a) > id(b));
+            rows.iter().take_while(|r| if descending { id(r) >= last } else { id(r) <= last }).count()
+        }
+    };
+    let found = rows.get(start..rows.len().min(start + per_page)).unwrap_or_default();
+    let mut response = reply(StatusCode::OK, &found.iter().map(render).collect());
+    if let Some(last) = found.last().filter(|_| start + found.len() < rows.len()) {
+        let next = encoded(id(last));
+        let others = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(others.filter(|(k, _)| k != "cursor" && k != "private_token"))
+            .append_pair("cursor", &next)
+            .finish();
+        for (name, text) in [("link", format!("<{path}?{query}>; rel=\"next\"")), ("x-next-cursor", next)] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    Ok(response)
 }
 
 /// Offset pagination: one page of `rows` with GitLab's headers. Totals are dropped above 10,000 rows.

@@ -176,7 +176,9 @@ pub(super) fn row(state: &State, runner: &Runner) -> Value {
         "runner_type": runner.owner.runner_type(),
         "name": Value::Null,
         "online": runner.status(state.now()) == Status::Online,
-        "created_by": Value::Null,
+        "created_by": runner.created_by.as_ref().map(|user| {
+            json!({ "id": user.id, "username": user.username, "name": user.username, "state": "active" })
+        }),
         "created_at": time(runner.created_at),
         "status": rest_status(runner, state),
         "job_execution_status": execution_status(state, |job| job.runner == Some(runner.id)),
@@ -390,7 +392,7 @@ async fn create(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
         maintenance_note: row.maintenance_note,
         ..spec
     };
-    let runner = state.insert_runner(&spec, &token.spec.name, "rest");
+    let runner = state.insert_runner(&spec, Some(&token));
     let body = json!({ "id": runner.id, "token": runner.token, "token_expires_at": Value::Null });
     Ok(reply(StatusCode::CREATED, &body))
 }

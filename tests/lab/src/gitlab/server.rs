@@ -115,6 +115,8 @@ pub(crate) fn router(shared: &Shared) -> Router {
         .merge(super::runner_api::router())
         .merge(super::pipelines::router())
         .merge(super::incidents::router())
+        .merge(super::files::router())
+        .merge(super::variables::router())
         .merge(super::graphql::router())
         .merge(super::lab::router())
         .fallback(|| async { Failure::message(StatusCode::NOT_FOUND, "404 Not Found") })
@@ -279,6 +281,11 @@ async fn answer(
         }
         Some(Kind::NonJson) => return Ok(html(StatusCode::OK, "Sign in")),
         Some(Kind::Forbidden) => return Ok(Failure::forbidden("").into_response()),
+        Some(Kind::LostRace) => {
+            let params = Params::parse(parts.uri.query(), &parts.headers, &body).unwrap_or_default();
+            let branch = params.text("branch").unwrap_or_else(|| super::files::DEFAULT_BRANCH.to_owned());
+            return Ok(super::files::lost_race(&branch));
+        }
         Some(Kind::Status { status, body }) => {
             let json = serde_json::from_str::<serde_json::Value>(&body).is_ok();
             let kind = if json { "application/json" } else { "text/plain" };

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::access::Token;
 use super::faults::{Outage, Rule};
 use super::jobs::{Job, Pipeline};
-use super::model::{Audit, Contact, Group, Logged, Manager, Project, Routing, Runner};
+use super::model::{Audit, Contact, Creator, Group, Logged, Manager, Project, Routing, Runner};
 use super::{Config, GraphqlMode, RateLimit};
 
 /// How long a queue value may answer for Rails.
@@ -52,6 +52,9 @@ pub(crate) struct State {
     pub(crate) pipelines: BTreeMap<u64, Pipeline>,
     pub(crate) issues: Vec<super::incidents::Issue>,
     pub(crate) alerts: Vec<super::incidents::Alert>,
+    pub(crate) repositories: HashMap<u64, super::files::Repository>,
+    /// By project and key.
+    pub(crate) variables: BTreeMap<(u64, String), serde_json::Value>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) outage: Outage,
     pub(crate) graphql: GraphqlMode,
@@ -92,6 +95,8 @@ impl State {
             pipelines: BTreeMap::new(),
             issues: Vec::new(),
             alerts: Vec::new(),
+            repositories: HashMap::new(),
+            variables: BTreeMap::new(),
             rules: Vec::new(),
             outage: Outage::None,
             windows: HashMap::new(),
@@ -117,7 +122,8 @@ impl State {
 
     // === rows ===
 
-    pub(crate) fn insert_runner(&mut self, spec: &super::RunnerSpec, actor: &str, via: &str) -> Arc<Runner> {
+    /// By somebody with an access token, or by the laboratory.
+    pub(crate) fn insert_runner(&mut self, spec: &super::RunnerSpec, by: Option<&Token>) -> Arc<Runner> {
         let now = self.now();
         let id = self.next_id();
         let token =
@@ -134,12 +140,14 @@ impl State {
             tags: spec.tags.clone(),
             maintenance_note: spec.maintenance_note.clone(),
             token: token.clone(),
+            created_by: by.map(|t| Creator { id: t.id, username: t.spec.name.clone() }),
             created_at: now,
             updated_at: now,
             contact: Contact::default(),
             managers: BTreeMap::new(),
         });
         self.by_token.insert(token, id);
+        let (actor, via) = by.map_or(("lab", "lab"), |t| (t.spec.name.as_str(), "rest"));
         self.commit(id, None, Some(Arc::clone(&runner)), actor, via);
         runner
     }

@@ -79,6 +79,72 @@ async fn pages_go_on_behind_their_cursor() {
     assert_eq!((pages, seen.len()), (3, 250));
 }
 
+/// Backward, and what a page knows of its neighbours.
+#[tokio::test]
+async fn pages_end_before_their_cursor() {
+    let (gitlab, client) = start();
+    let ids: Vec<u64> =
+        (0..7).map(|n| gitlab.admin().create_runner(RunnerSpec::new(&format!("r{n}"), &["a"])).id).collect();
+    let page = async |arguments: &str| {
+        let query = format!(
+            "{{ runners(sort: CREATED_ASC, {arguments}) {{ nodes {{ id }}
+                pageInfo {{ startCursor endCursor hasPreviousPage hasNextPage }} }} }}"
+        );
+        let answer = client.graphql(&query, json!({})).await.json();
+        let page = answer["data"]["runners"].clone();
+        let seen: Vec<u64> = page["nodes"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .iter()
+            .map(|n| n["id"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap())
+            .collect();
+        let info = page["pageInfo"].clone();
+        (seen, info["hasPreviousPage"] == true, info["hasNextPage"] == true, info["startCursor"].clone())
+    };
+    let (seen, previous, next, cursor) = page("last: 3").await;
+    assert_eq!((seen.as_slice(), previous, next), (&ids[4..], true, false));
+    let (seen, previous, next, cursor) = page(&format!("last: 3, before: {cursor}")).await;
+    assert_eq!((seen.as_slice(), previous, next), (&ids[1..4], true, true));
+    // A row that vanishes does not shift the page before it.
+    gitlab.admin().delete_runner(ids[1]);
+    let (seen, previous, next, first) = page(&format!("last: 3, before: {cursor}")).await;
+    assert_eq!((seen.as_slice(), previous, next), (&ids[..1], false, true));
+    // Without `last` a page before a cursor starts at the very first row.
+    assert_eq!(page(&format!("before: {cursor}, first: 1")).await.0, ids[..1]);
+    assert_eq!(page(&format!("last: 100, after: {first}, before: {cursor}")).await.0, [0u64; 0]);
+    let both = client.graphql("{ runners(first: 1, last: 1) { count } }", json!({})).await.json();
+    let text = "Can only provide either `first` or `last`, not both";
+    assert_eq!((&both["data"]["runners"], &both["errors"][0]["message"]), (&Value::Null, &json!(text)));
+    // The page size is part of the price, on whichever side it is taken.
+    let query = "{ runners(last: 10) { count nodes { id tagList } } queryComplexity { score } }";
+    let answer = client.graphql(query, json!({})).await.json();
+    assert_eq!(answer["data"]["queryComplexity"]["score"], 7);
+}
+
+#[tokio::test]
+async fn runners_are_found_by_their_creator() {
+    let (gitlab, _) = start();
+    let admin = gitlab.admin();
+    admin.create_runner(RunnerSpec::new("lab", &["a"]));
+    let [first, second] =
+        ["first", "second"].map(|n| Client::new(&gitlab, &admin.create_token(TokenSpec::admin(n, &["api"]))));
+    let body = json!({ "runner_type": "instance_type", "description": "made" });
+    let id = first.post("/user/runners", body.clone()).await.json()["id"].as_u64().expect("an id");
+    second.post("/user/runners", body).await;
+    let user =
+        first.graphql("{ currentUser { id } }", json!({})).await.json()["data"]["currentUser"]["id"].clone();
+    let query =
+        "query($user: UserID) { runners(creatorId: $user) { count nodes { id createdBy { id username } } } }";
+    let found = second.graphql(query, json!({ "user": user })).await.json()["data"]["runners"].clone();
+    assert_eq!(found["count"], 1);
+    assert_eq!(found["nodes"][0], json!({ "id": gid(id), "createdBy": { "id": user, "username": "first" } }));
+    assert_eq!(second.graphql(query, json!({})).await.json()["data"]["runners"]["count"], 3);
+    let wrong = second.graphql(query, json!({ "user": gid(id) })).await.json();
+    assert!(wrong["errors"][0]["message"].as_str().unwrap().contains("is not a valid Global ID"), "{wrong}");
+    let row = second.get(&format!("/runners/{id}")).await.json();
+    assert_eq!(row["created_by"]["username"], "first");
+}
+
 #[tokio::test]
 async fn the_cost_of_a_query_follows_gitlabs_rule() {
     let (_gitlab, client) = start();

@@ -64,6 +64,49 @@ async fn a_job_goes_through_the_runners_protocol() {
     assert_eq!(poll(&client, "glrt-unknown", "s_1", None).await.status, 403);
 }
 
+/// The only list of runners' things that pages by cursor.
+#[tokio::test]
+async fn jobs_of_a_runner_page_by_cursor() {
+    let (gitlab, client) = start();
+    let admin = gitlab.admin();
+    let blue = admin.create_runner(RunnerSpec::new("blue", &["x"]));
+    let run = async || {
+        let id = admin.create_job(JobTemplate::new(&["x"], "true"));
+        assert_eq!(poll(&client, &blue.token, "s_1", None).await.status, 201);
+        id
+    };
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(run().await);
+    }
+    let base = format!("/runners/{}/jobs", blue.id);
+    let mut path = format!("{base}?pagination=keyset&order_by=id&sort=desc&per_page=2");
+    let mut pages = Vec::new();
+    loop {
+        let answer = client.get(&path).await;
+        assert!(answer.headers.get("x-total").is_none() && answer.headers.get("x-page").is_none());
+        let rows = answer.json();
+        pages.push(rows.as_array().unwrap().iter().map(|j| j["id"].as_u64().unwrap()).collect::<Vec<_>>());
+        // A new job does not shift the pages behind the cursor.
+        run().await;
+        let Some(link) = answer.headers.get("link").map(|l| l.to_str().unwrap().to_owned()) else { break };
+        let next = link.strip_prefix(&format!("<{}/api/v4", gitlab.url())).expect("this server");
+        path = next.strip_suffix(">; rel=\"next\"").expect("the next page only").to_owned();
+    }
+    assert_eq!(pages, [vec![ids[4], ids[3]], vec![ids[2], ids[1]], vec![ids[0]]]);
+    // By number: ascending unless ordered, and without totals when one manager is asked for.
+    let first = async |query: &str| client.ids(&format!("{base}?per_page=1{query}")).await;
+    assert_eq!(first("&sort=desc").await, ids[..1]);
+    assert_eq!(first("&order_by=id&sort=asc").await, ids[..1]);
+    assert!(first("&order_by=id").await > ids);
+    let totals =
+        async |query: &str| client.get(&format!("{base}{query}")).await.headers.contains_key("x-total");
+    assert_eq!((totals("").await, totals("?system_id=s_1").await), (true, false));
+    for wrong in ["order_by=status", "pagination=keyset&cursor=nonsense"] {
+        assert_eq!(client.get(&format!("{base}?{wrong}")).await.status, 400, "{wrong}");
+    }
+}
+
 #[tokio::test]
 async fn jobs_match_by_tags_scope_protection_and_pause() {
     let (gitlab, client) = start();

@@ -2,6 +2,7 @@
 
 mod client;
 mod faults;
+mod files;
 mod graphql;
 mod jobs;
 mod runners;
