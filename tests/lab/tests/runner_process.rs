@@ -13,6 +13,8 @@ use switchyard_lab::runner::{Process, Setup};
 use switchyard_lab::wait::{PATIENCE, until};
 
 const STATUSES: &str = "gitlab_runner_api_request_statuses_total";
+const DURATION: &str = "gitlab_runner_api_request_duration_seconds";
+const ATTEMPTS: &str = "gitlab_runner_api_request_retries_total";
 
 struct Lab {
     gitlab: Simulator,
@@ -151,8 +153,20 @@ async fn its_metrics_have_the_names_and_births_of_a_gitlab_runner() -> Result<()
     assert_eq!(page.value("gitlab_runner_version_info", &[("name", "gitlab-runner")]), Some(1.0));
     assert!(page.value("process_start_time_seconds", &[]) > Some(1.7e9));
     assert!(page.text().contains(&format!("# TYPE {STATUSES} counter")));
+    let polled = page.value(STATUSES, &labels);
+    let class = [("runner", short), ("system_id", "s_blue00000000"), ("endpoint", "request_job")];
+    let counted = |part: &str, more: &[(&str, &str)]| {
+        let all = [("status_class", "2xx"), ("method", "post")];
+        page.value(&format!("{DURATION}_{part}"), &[class.as_slice(), &all, more].concat())
+    };
+    assert_eq!(counted("count", &[]), polled, "{}", page.text());
+    assert_eq!(counted("bucket", &[("le", "+Inf")]), polled);
+    assert!(counted("bucket", &[("le", "0.1")]) <= counted("bucket", &[("le", "60")]));
+    assert!(counted("sum", &[]) > Some(0.0));
+    assert!(page.text().contains(&format!("# TYPE {DURATION} histogram")));
     lab.over(lab.job("true")).await;
     polls(&runner, "201", 1.0).await?;
+    reaches(&runner, ATTEMPTS, &[("path", "/api/v4/jobs/:id"), ("method", "put")], 1.0).await?;
     reaches(&runner, STATUSES, &[("endpoint", "update_job"), ("method", "put"), ("status", "200")], 1.0)
         .await?;
     reaches(&runner, STATUSES, &[("endpoint", "patch_trace"), ("method", "patch"), ("status", "202")], 1.0)
@@ -207,6 +221,14 @@ async fn a_gitlab_that_is_away_counts_as_minus_one_and_puts_nobody_to_sleep() ->
     assert_eq!(runner.metrics().await?.value("gitlab_runner_worker_feed_failures_total", &[]), Some(0.0));
     lab.gitlab.admin().outage(Outage::BadGateway);
     polls(&runner, "502", 1.0).await?;
+    // The attempts inside one request are counted apart, and its time goes by the class of its end.
+    let page = runner.metrics().await?;
+    let polled = page.value(STATUSES, &[("endpoint", "request_job")]).unwrap_or_default();
+    let attempts = page.value(ATTEMPTS, &[("path", "/api/v4/jobs/request"), ("method", "post")]);
+    assert!(attempts >= Some(polled + 4.0), "{}", page.text());
+    let unknown = page.value(STATUSES, &[("endpoint", "request_job"), ("status", "-1")]);
+    assert_eq!(page.value(&format!("{DURATION}_count"), &[("status_class", "unknown")]), unknown);
+    assert!(page.value(&format!("{DURATION}_sum"), &[("status_class", "5xx")]) > Some(1.0));
     lab.gitlab.admin().outage(Outage::None);
     let before = runner.metrics().await?.value(STATUSES, &[("status", "204")]).unwrap_or_default();
     polls(&runner, "204", before + 2.0).await?;

@@ -266,7 +266,7 @@ impl State {
 /// The name of a call, as faults match it and the request log counts it: `list_runners`,
 /// `list_all_runners`, `list_group_runners`, `list_project_runners`, `get_runner`, `update_runner`,
 /// `delete_runner`, `create_runner`, `list_runner_managers`, `list_runner_jobs`, `graphql_query`,
-/// `graphql_mutation`, `request_job`, `patch_trace`, `update_job`, …; `lab` for the laboratory itself.
+/// `graphql_mutation`, `request_job`, `patch_trace`, `update_job`, `get_file`, `update_file`, …; `lab` for the laboratory itself.
 #[must_use]
 pub fn operation(method: &Method, path: &str, body: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();

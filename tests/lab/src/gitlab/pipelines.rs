@@ -51,6 +51,21 @@ pub(super) fn project_for(
 }
 
 const READ: [&str; 2] = ["api", "read_api"];
+const JOB_STATUSES: [&str; 13] = [
+    "created",
+    "waiting_for_resource",
+    "preparing",
+    "waiting_for_callback",
+    "pending",
+    "running",
+    "success",
+    "failed",
+    "canceling",
+    "canceled",
+    "skipped",
+    "manual",
+    "scheduled",
+];
 
 fn strings(value: Option<&Value>) -> BTreeMap<String, String> {
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
@@ -245,7 +260,7 @@ async fn runner_jobs(AxumState(shared): AxumState<Shared>, Path(id): Path<String
         return Err(Failure::no_access());
     }
     let params = call.params()?;
-    let status = params.one_of("status", &["running", "success", "failed", "canceled"])?;
+    let status = params.one_of("status", &JOB_STATUSES)?;
     let system_id = params.text("system_id");
     let ordered = params.one_of("order_by", &["id"])?.is_some();
     let sort = params.one_of("sort", &["asc", "desc"])?;

@@ -3,9 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+const DURATIONS: &str = "gitlab_runner_api_request_duration_seconds";
+const BUCKETS: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Name, type, help, in the order of the page.
-const FAMILIES: [(&str, &str, &str); 18] = [
+const FAMILIES: [(&str, &str, &str); 20] = [
+    (
+        DURATIONS,
+        "histogram",
+        "Latency histogram of API requests made by GitLab Runner, partitioned by runner, system_id, endpoint, \
+         status_class and method.",
+    ),
+    (
+        "gitlab_runner_api_request_retries_total",
+        "counter",
+        "The total number of retries made by GitLab Runner in process of completing a request, partitioned by path \
+         and method.",
+    ),
     (
         "gitlab_runner_api_request_statuses_total",
         "counter",
@@ -57,6 +73,36 @@ const FAMILIES: [(&str, &str, &str); 18] = [
 /// Labels in the order of their names, as the Prometheus client prints them.
 type Labels = Vec<(&'static str, String)>;
 
+/// Requests up to each bound, and all of them.
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: [u64; BUCKETS.len()],
+    sum: f64,
+    count: u64,
+}
+
+impl Histogram {
+    fn observe(&mut self, seconds: f64) {
+        for (count, bound) in self.buckets.iter_mut().zip(BUCKETS) {
+            *count += u64::from(seconds <= bound);
+        }
+        self.sum += seconds;
+        self.count += 1;
+    }
+}
+
+/// The label `status_class`.
+fn status_class(status: &str) -> &'static str {
+    match status.as_bytes().first() {
+        Some(b'1') => "1xx",
+        Some(b'2') => "2xx",
+        Some(b'3') => "3xx",
+        Some(b'4') => "4xx",
+        Some(b'5') => "5xx",
+        _ => "unknown",
+    }
+}
+
 /// All series of one runner process with one section.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -64,6 +110,7 @@ pub(super) struct Metrics {
     runner_name: String,
     system_id: String,
     series: Mutex<BTreeMap<(&'static str, Labels), f64>>,
+    durations: Mutex<BTreeMap<Labels, Histogram>>,
 }
 
 /// The label `runner`: nine characters behind the prefixes of the token.
@@ -82,6 +129,7 @@ impl Metrics {
             runner_name: name.to_owned(),
             system_id: system_id.to_owned(),
             series: Mutex::default(),
+            durations: Mutex::default(),
         };
         this.set("gitlab_runner_concurrent", vec![], concurrent as f64);
         this.set("gitlab_runner_worker_slots_number", vec![], concurrent as f64);
@@ -141,16 +189,31 @@ impl Metrics {
 
     // === events ===
 
-    /// One finished request; `-1` when there was no usable answer. The series is born at 1.
-    pub(super) fn request(&self, endpoint: &str, method: &str, status: &str) {
-        let labels = vec![
-            ("endpoint", endpoint.to_owned()),
-            ("method", method.to_lowercase()),
-            ("runner", self.runner.clone()),
-            ("status", status.to_owned()),
-            ("system_id", self.system_id.clone()),
-        ];
-        self.add("gitlab_runner_api_request_statuses_total", labels, 1.0);
+    /// One finished request, with its retries and its hold; `-1` when there was no usable answer. The series is born
+    /// at 1.
+    pub(super) fn request(&self, endpoint: &str, method: &str, status: &str, took: Duration) {
+        let labels = |name, value: &str| {
+            vec![
+                ("endpoint", endpoint.to_owned()),
+                ("method", method.to_lowercase()),
+                ("runner", self.runner.clone()),
+                (name, value.to_owned()),
+                ("system_id", self.system_id.clone()),
+            ]
+        };
+        // Both or none on one page, as the real collector has it.
+        let mut series = self.lock();
+        let counted = ("gitlab_runner_api_request_statuses_total", labels("status", status));
+        *series.entry(counted).or_insert(0.0) += 1.0;
+        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = durations.entry(labels("status_class", status_class(status))).or_default();
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// Attempts, the first one included, whatever its name says.
+    pub(super) fn attempts(&self, path: &str, method: &str, count: u32) {
+        let labels = vec![("method", method.to_lowercase()), ("path", path.to_owned())];
+        self.add("gitlab_runner_api_request_retries_total", labels, f64::from(count));
     }
 
     pub(super) fn error(&self, level: &str) {
@@ -223,20 +286,38 @@ impl Metrics {
         let series = self.lock();
         let mut page = String::new();
         for (name, kind, help) in FAMILIES {
-            let mut rows = series.iter().filter(|((family, _), _)| *family == name).peekable();
-            if rows.peek().is_none() {
-                continue;
+            let mut rows = String::new();
+            for ((_, labels), value) in series.iter().filter(|((family, _), _)| *family == name) {
+                line(&mut rows, name, labels, *value);
             }
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for ((_, labels), value) in rows {
-                let escaped = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                let labels: Vec<String> =
-                    labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escaped(v))).collect();
-                let labels =
-                    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-                let _ = writeln!(page, "{name}{labels} {value}");
+            if name == DURATIONS {
+                self.histograms(&mut rows);
+            }
+            if !rows.is_empty() {
+                let _ = write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{rows}");
             }
         }
         page
     }
+
+    fn histograms(&self, page: &mut String) {
+        let durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        for (labels, histogram) in durations.iter() {
+            let bounds = BUCKETS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+            for (bound, count) in bounds.zip(histogram.buckets.into_iter().chain([histogram.count])) {
+                let mut labels = labels.clone();
+                labels.push(("le", bound));
+                line(page, &format!("{DURATIONS}_bucket"), &labels, count as f64);
+            }
+            line(page, &format!("{DURATIONS}_sum"), labels, histogram.sum);
+            line(page, &format!("{DURATIONS}_count"), labels, histogram.count as f64);
+        }
+    }
+}
+
+fn line(page: &mut String, name: &str, labels: &[(&str, String)], value: f64) {
+    let escaped = |v: &str| v.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let labels: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escaped(v))).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let _ = writeln!(page, "{name}{labels} {value}");
 }

@@ -118,8 +118,10 @@ impl Gate {
     }
 
     async fn send(&self, method: &Method, path: &str, headers: &HeaderMap, body: &Bytes) -> Outcome {
+        let mut attempts = Attempts { gate: self, method, path, count: 0 };
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
+            attempts.count = attempt;
             let request = self
                 .http
                 .request(method.clone(), format!("{}{path}", self.url))
@@ -134,7 +136,7 @@ impl Gate {
                 }
             };
             let status = answer.status();
-            let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            let again = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
             if again {
                 self.metrics.error("warning");
                 tracing::warn!(%method, path, %status, attempt, "refused");
@@ -149,7 +151,8 @@ impl Gate {
         Outcome::None
     }
 
-    /// Time and again, with a growing pause, until GitLab says yes or no. The last outcome is the caller's to count.
+    /// Time and again, with a growing pause, until GitLab says yes or no. The last outcome is the caller's to count,
+    /// from when it began.
     async fn keep_sending(
         &self,
         endpoint: Option<&str>,
@@ -157,30 +160,57 @@ impl Gate {
         path: &str,
         headers: &HeaderMap,
         body: &Bytes,
-    ) -> Outcome {
+    ) -> (Outcome, Instant) {
         let mut pause = KEEP_PAUSE;
         for _ in 1..KEEP_ATTEMPTS {
+            let started = Instant::now();
             match self.send(method, path, headers, body).await {
                 Outcome::Answer(answer) if !answer.status().is_server_error() => {
-                    return Outcome::Answer(answer);
+                    return (Outcome::Answer(answer), started);
                 }
                 Outcome::Answer(answer) => {
                     let status = answer.status();
-                    self.metrics.request(endpoint.unwrap_or_default(), method.as_str(), status.as_str());
+                    let took = started.elapsed();
+                    self.metrics.request(
+                        endpoint.unwrap_or_default(),
+                        method.as_str(),
+                        status.as_str(),
+                        took,
+                    );
                 }
-                Outcome::None => self.count_silence(endpoint, method),
+                Outcome::None => self.count_silence(endpoint, method, started.elapsed()),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        self.send(method, path, headers, body).await
+        let started = Instant::now();
+        (self.send(method, path, headers, body).await, started)
     }
 
     /// A gitlab-runner does not count pieces of log that nobody answered.
-    fn count_silence(&self, endpoint: Option<&str>, method: &Method) {
+    fn count_silence(&self, endpoint: Option<&str>, method: &Method, took: Duration) {
         if let Some(endpoint) = endpoint.filter(|e| *e != "patch_trace") {
-            self.metrics.request(endpoint, method.as_str(), "-1");
+            self.metrics.request(endpoint, method.as_str(), "-1", took);
         }
+    }
+}
+
+/// The attempts of one request, counted when it is over: also when it is given up.
+struct Attempts<'a> {
+    gate: &'a Gate,
+    method: &'a Method,
+    path: &'a str,
+    count: u32,
+}
+
+impl Drop for Attempts<'_> {
+    fn drop(&mut self) {
+        let path: Vec<&str> = self.path.split('?').next().unwrap_or_default().split('/').collect();
+        // One series for the traces of all jobs.
+        let numbered = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let path: Vec<&str> =
+            path.into_iter().map(|part| if numbered(&part) { ":id" } else { part }).collect();
+        self.gate.metrics.attempts(&path.join("/"), self.method.as_str(), self.count);
     }
 }
 
@@ -245,8 +275,9 @@ async fn forward(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     }
     let is_poll = endpoint == Some("request_job");
     let kept = matches!(endpoint, Some("patch_trace" | "update_job"));
-    let outcome = tokio::select! {
-        outcome = gate.send(&parts.method, path, &headers, &body), if !kept => outcome,
+    let begun = Instant::now();
+    let (outcome, started) = tokio::select! {
+        outcome = gate.send(&parts.method, path, &headers, &body), if !kept => (outcome, begun),
         outcome = gate.keep_sending(endpoint, &parts.method, path, &headers, &body), if kept => outcome,
         // A poll that still hangs a second after the drain began is a held one: nobody gave it a job.
         () = async { gate.draining.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await }, if is_poll => {
@@ -254,7 +285,7 @@ async fn forward(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         }
     };
     let Outcome::Answer(answer) = outcome else {
-        gate.count_silence(endpoint, &parts.method);
+        gate.count_silence(endpoint, &parts.method, started.elapsed());
         if is_poll {
             gate.judge(false);
         }
@@ -270,7 +301,7 @@ async fn forward(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     };
     if let Some(endpoint) = endpoint {
         let label = if usable { status.as_str() } else { "-1" };
-        gate.metrics.request(endpoint, parts.method.as_str(), label);
+        gate.metrics.request(endpoint, parts.method.as_str(), label, started.elapsed());
     }
     if is_poll {
         gate.judge(status == StatusCode::FORBIDDEN);

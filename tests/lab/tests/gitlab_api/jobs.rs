@@ -102,7 +102,7 @@ async fn jobs_of_a_runner_page_by_cursor() {
     let totals =
         async |query: &str| client.get(&format!("{base}{query}")).await.headers.contains_key("x-total");
     assert_eq!((totals("").await, totals("?system_id=s_1").await), (true, false));
-    for wrong in ["order_by=status", "pagination=keyset&cursor=nonsense"] {
+    for wrong in ["order_by=status", "status=dead", "pagination=keyset&cursor=nonsense"] {
         assert_eq!(client.get(&format!("{base}?{wrong}")).await.status, 400, "{wrong}");
     }
 }
