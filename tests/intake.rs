@@ -36,7 +36,7 @@ fn poll() -> Vec<u8> {
 }
 
 async fn firing(harness: &Harness) -> Vec<Signal> {
-    let mut signals = harness.store.load(at(NOW)).await.unwrap().signals;
+    let mut signals = harness.store.load(at(NOW)).await.expect("the store reads").signals;
     signals.retain(|s| s.state == SignalState::Firing && s.fleet.is_some());
     signals
 }
