@@ -130,7 +130,9 @@ impl Client {
         if status.is_success() {
             return Ok(value);
         }
-        let detail = value.get("detail").and_then(Value::as_str).unwrap_or("no detail").to_owned();
+        let Some(detail) = value.get("detail").and_then(Value::as_str).map(str::to_owned) else {
+            return Err(Failure::Failed(format!("{url} answered {status}, and not as a Switchyard does")));
+        };
         let held = value.get("outcome").and_then(Value::as_str).is_some_and(|o| o.starts_with("held:"));
         Err(if held { Failure::Held(detail) } else { Failure::Failed(format!("{status}: {detail}")) })
     }

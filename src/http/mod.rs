@@ -76,10 +76,13 @@ impl Server {
             .route("/metrics", get(metrics))
             .route("/-/healthy", get(|| async { "Switchyard is healthy.\n" }))
             .route("/-/ready", get(ready))
-            .route("/api/v1/alerts", post(webhook::alerts))
+            .route("/api/v1/alerts", post(webhook::alerts).fallback(webhook::other_method))
             .merge(reads)
             .merge(actions)
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })
+            .method_not_allowed_fallback(|| async {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address takes other methods: see Allow.")
+            })
             .with_state(self)
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,12 @@ pub(super) struct FleetPlan {
     text: String,
 }
 
+type Asked = Result<Query<Filter>, QueryRejection>;
+
+fn asked(query: Asked) -> Result<Filter, Problem> {
+    query.map(|Query(filter)| filter).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()))
+}
+
 fn unknown(fleet: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("There is no fleet {fleet:?} in the configuration."))
 }
@@ -84,9 +90,9 @@ pub(super) async fn fleet(
 
 pub(super) async fn plan(
     State(server): State<Server>,
-    Query(filter): Query<Filter>,
+    query: Asked,
 ) -> Result<Json<Vec<FleetPlan>>, Problem> {
-    pick(&server, &filter, |f| FleetPlan {
+    pick(&server, &asked(query)?, |f| FleetPlan {
         fleet: f.name.clone(),
         generation: f.generation,
         sentence: f.sentence.clone(),
@@ -97,10 +103,10 @@ pub(super) async fn plan(
 
 pub(super) async fn explain(
     State(server): State<Server>,
-    Query(filter): Query<Filter>,
+    query: Asked,
 ) -> Result<Json<Vec<Explanation>>, Problem> {
     let at = server.status.borrow().at;
-    pick(&server, &filter, |f| Explanation {
+    pick(&server, &asked(query)?, |f| Explanation {
         fleet: f.name.clone(),
         at,
         outcome: f.outcome,
@@ -112,8 +118,9 @@ pub(super) async fn explain(
 
 pub(super) async fn history(
     State(server): State<Server>,
-    Query(filter): Query<Filter>,
+    query: Asked,
 ) -> Result<Json<Vec<HistoryEntry>>, Problem> {
+    let filter = asked(query)?;
     let fleet = match &filter.fleet {
         None => None,
         Some(name) => Some(name.parse::<FleetName>().map_err(|_| unknown(name))?),

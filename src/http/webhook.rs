@@ -9,6 +9,7 @@
 //! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
 //! | not JSON, or another version                | 400    | sends it again at the next group interval  |
 //! | larger than `webhook.max_body`              | 413    | sends it again at the next group interval  |
+//! | another method than POST                    | 405    | is not Alertmanager                        |
 
 use axum::{
     Json,
@@ -40,6 +41,13 @@ pub(super) async fn alerts(
     server.metrics.webhook_requests.get_or_create(&Code { code }).inc();
     server.metrics.webhook_duration.observe(started.elapsed().as_secs_f64());
     response
+}
+
+/// A sender that is set up wrongly is counted, too.
+pub(super) async fn other_method(State(server): State<Server>) -> Problem {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    server.metrics.webhook_requests.get_or_create(&Code { code: status.as_u16().to_string() }).inc();
+    Problem::new(status, "Webhooks are sent by POST.")
 }
 
 async fn take(
