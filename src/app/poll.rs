@@ -36,7 +36,8 @@ impl Poller {
             tokio::select! {
                 () = now.notified() => {}
                 () = tokio::time::sleep(alertmanagers.period) => {}
-                _ = self.alertmanagers.changed() => {}
+                // One that is no longer configured takes its series with it.
+                _ = self.alertmanagers.changed() => self.metrics.alertmanager_up.clear(),
                 () = shutdown.cancelled() => return,
             }
         }
@@ -44,21 +45,23 @@ impl Poller {
 
     async fn poll(&self, client: &Client) {
         let polled = async {
-            let body = client.alerts().await.map_err(|e| e.to_string())?;
-            let parsed = self.intake.parse_poll(&body, (self.now)()).map_err(|e| e.to_string())?;
-            self.intake.take_poll(parsed).await.map_err(|e| e.to_string())
+            let body = client.alerts().await?;
+            let parsed = self.intake.parse_poll(&body, (self.now)())?;
+            anyhow::Ok(self.intake.take_poll(parsed).await?)
         }
         .await;
-        let up =
-            self.metrics.alertmanager_up.get_or_create_owned(&Server { server: client.url().to_string() });
+        let server = Server { server: client.url().to_string() };
+        let was_down = self.metrics.alertmanager_up.get(&server).is_some_and(|up| up.get() == 0);
+        let up = self.metrics.alertmanager_up.get_or_create_owned(&server);
         match polled {
             Ok(taken) => {
                 up.set(1);
                 debug!(url = %client.url(), accepted = taken.accepted, "polled Alertmanager");
             }
             Err(error) => {
-                if up.set(0) == 1 {
-                    warn!(url = %client.url(), error, "Alertmanager cannot be polled");
+                up.set(0);
+                if !was_down {
+                    warn!(url = %client.url(), error = format!("{error:#}"), "Alertmanager cannot be polled");
                 }
             }
         }
