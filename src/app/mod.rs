@@ -5,6 +5,7 @@ mod reload;
 pub(crate) mod setup;
 
 use std::{
+    future::IntoFuture as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,6 +38,8 @@ pub use setup::install_crypto;
 
 /// How long the tasks have to end after the first signal.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long clients have to finish their requests after it. One that hangs keeps nobody else waiting.
+const CLIENT_GRACE: Duration = Duration::from_secs(5);
 /// How often old history is removed.
 const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -165,10 +168,19 @@ async fn run(
     tasks.spawn(reload::run(config_file, channels, metrics, reloads, now, shutdown.clone()));
     tasks.spawn(async move {
         let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
-        if let Err(error) =
-            axum::serve(listener, service).with_graceful_shutdown(http_end.cancelled_owned()).await
-        {
-            error!(%error, "the listener failed");
+        let served =
+            axum::serve(listener, service).with_graceful_shutdown(http_end.clone().cancelled_owned());
+        let patience = async {
+            http_end.cancelled().await;
+            tokio::time::sleep(CLIENT_GRACE).await;
+        };
+        tokio::select! {
+            served = served.into_future() => {
+                if let Err(error) = served {
+                    error!(%error, "the listener failed");
+                }
+            }
+            () = patience => info!("clients that did not end their requests are cut off"),
         }
         "http"
     });
@@ -254,5 +266,29 @@ async fn prune(
             () = tokio::time::sleep(PRUNE_PERIOD) => {}
             () = shutdown.cancelled() => return "retention",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn supervised(task: impl Future<Output = &'static str> + Send + 'static) -> Result<(), Error> {
+        let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(std::future::pending());
+        tasks.spawn(task);
+        let (reload, _requests) = mpsc::channel(1);
+        let mut signals = Signals::new().unwrap();
+        let ended = supervise(&mut tasks, &mut signals, &reload, &shutdown).await;
+        assert!(shutdown.is_cancelled(), "the other tasks are told");
+        ended
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_unasked_or_panics_ends_the_process_with_an_error() {
+        let ended = supervised(async { "loop" }).await;
+        assert!(matches!(ended, Err(Error::TaskEnded("loop"))), "{ended:?}");
+        let ended = supervised(async { panic!("on purpose") }).await;
+        assert!(matches!(ended, Err(Error::TaskEnded("panicked"))), "{ended:?}");
     }
 }
