@@ -42,7 +42,7 @@ impl Switchyard {
     /// Starts `binary serve` with the configuration and waits until it is ready. Its files are in `dir`.
     pub async fn start(binary: &Path, address: SocketAddr, config: &Value, dir: &Path) -> Result<Self> {
         let path = dir.join("switchyard.toml");
-        fs::write(&path, toml::to_string_pretty(config)?)?;
+        write_config(&path, config)?;
         let process = serve(binary, address, &path).start(dir)?;
         let (binary, logs) = (binary.to_owned(), dir.to_owned());
         let mut switchyard = Self { binary, address, config: path, logs, process };
@@ -70,6 +70,11 @@ impl Switchyard {
     /// Its configuration file.
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Writes another configuration file in its place. It counts from the next reload or start on.
+    pub fn configure(&self, config: &Value) -> Result<()> {
+        write_config(&self.config, config)
     }
 
     /// The program.
@@ -126,6 +131,11 @@ impl Switchyard {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         })
     }
+}
+
+/// Writes a configuration file.
+pub fn write_config(path: &Path, config: &Value) -> Result<()> {
+    Ok(fs::write(path, toml::to_string_pretty(config)?)?)
 }
 
 fn serve(binary: &Path, address: SocketAddr, config: &Path) -> Program {

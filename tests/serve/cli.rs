@@ -1,0 +1,216 @@
+//! The command line against a running program, with its exit codes: 0 done, 1 failed, 2 wrong usage, 3 held.
+
+use serde_json::{Value, json};
+
+use crate::stage::{Stage, alert, message};
+
+const WHY: [&str; 2] = ["--reason", "a test"];
+
+fn with_why<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    args.iter().copied().chain(WHY).collect()
+}
+
+#[tokio::test]
+async fn check_tries_everything_and_says_what_is_wrong() {
+    let mut stage = Stage::new().await;
+    // Its configuration file is there once it has been started.
+    stage.start().await.terminate().await.unwrap();
+    let said = stage.cli(&["check"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    for part in
+        ["GitLab accepts the access token", "finds 2 runners; 2 carry rnd-runner", "Alertmanager 0.28.0"]
+    {
+        assert!(said.stdout.contains(part), "{part:?} is not in: {}", said.stdout);
+    }
+    assert!(said.stdout.ends_with("1 fleets, 0 errors, 0 warnings\n"), "{}", said.stdout);
+    assert_eq!(stage.cli(&["check", "--offline"]).await.code, 0);
+
+    stage.secret("gitlab", "glpat-wrong");
+    let said = stage.cli(&["check"]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.stdout.contains("GitLab does not accept the access token"), "{}", said.stdout);
+    let said = stage.cli(&["check", "--output", "json"]).await;
+    assert_eq!(said.code, 1);
+    let found: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
+    assert!(found.iter().any(|f| f["path"] == "gitlab" && f["severity"] == "error"), "{found:?}");
+    assert_eq!(stage.cli(&["check", "--offline"]).await.code, 0, "offline asks nobody");
+
+    // Nobody is there.
+    stage.settings["prometheus"]["urls"] = json!(["http://127.0.0.1:9"]);
+    stage.settings["alertmanager"]["urls"] = json!(["http://127.0.0.1:9"]);
+    stage.settings["gitlab"]["url"] = json!("http://127.0.0.1:9");
+    stage.configure();
+    let said = stage.cli(&["check"]).await;
+    assert_eq!(said.code, 1);
+    for part in ["GitLab cannot be asked", "ERROR   alertmanager", "ERROR   fleets.rnd.evidence.alive"] {
+        assert!(said.stdout.contains(part), "{part:?} is not in: {}", said.stdout);
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_read_is_shown_to_people_and_to_programs() {
+    let stage = Stage::new().await;
+    let _switchyard = stage.start().await;
+    for (args, parts) in [
+        (&["plan"][..], &["rnd", "blue"][..]),
+        (&["plan", "rnd"], &["rnd"]),
+        (&["explain", "rnd"], &["open    enabled", "CLOSED  eyes_open"]),
+        (&["history"], &["adopt", "blue"]),
+        (&["history", "rnd", "--limit", "1"], &["rnd"]),
+    ] {
+        let said = stage.cli(args).await;
+        assert_eq!(said.code, 0, "{args:?}: {said:?}");
+        for part in parts {
+            assert!(said.stdout.contains(part), "{args:?}: {part:?} is not in:\n{}", said.stdout);
+        }
+        let args: Vec<&str> = args.iter().copied().chain(["--output", "json"]).collect();
+        let said = stage.cli(&args).await;
+        let rows: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
+        assert!(said.code == 0 && !rows.is_empty(), "{args:?}: {said:?}");
+    }
+    for what in ["plan", "explain"] {
+        let said = stage.cli(&[what, "nobody"]).await;
+        assert_eq!(said.code, 1, "{what}: {said:?}");
+        assert!(said.stderr.contains("There is no fleet \"nobody\""), "{what}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_moves_a_fleet_and_what_is_wrong_is_refused() {
+    let stage = Stage::new().await;
+    let _switchyard = stage.start().await;
+    for (args, code, part) in [
+        (["switch", "nobody", "--from", "blue", "--to", "green"], 1, "There is no fleet \"nobody\""),
+        (["switch", "rnd", "--from", "blue", "--to", "red"], 1, "red"),
+        (["switch", "rnd", "--from", "green", "--to", "blue"], 1, "expects"),
+        (["switch", "rnd", "--from", "none", "--to", "green"], 1, "expects"),
+    ] {
+        let said = stage.cli(&with_why(&args)).await;
+        assert_eq!(said.code, code, "{args:?}: {said:?}");
+        assert!(said.stderr.contains(part), "{args:?}: {said:?}");
+    }
+    let said = stage.cli(&["switch", "rnd", "--from", "blue", "--to", "green"]).await;
+    assert!(said.code == 2 && said.stderr.contains("--reason"), "nothing is done without a reason: {said:?}");
+    assert!(stage.written().is_empty());
+
+    // Green is not able: the gate says so, and nothing moves.
+    stage.standins.says().well.insert("green", 0.0);
+    let said = stage.cli(&with_why(&["switch", "rnd", "--from", "blue", "--to", "green"])).await;
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.stderr.contains("target_able"), "{said:?}");
+    assert!(stage.written().is_empty());
+
+    stage.standins.says().well.insert("green", 1.0);
+    let said = stage.cli(&with_why(&["switch", "rnd", "--from", "blue", "--to", "green"])).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
+
+    // And back, without waiting, for a program.
+    let home = ["switch", "rnd", "--from", "green", "--to", "blue", "--no-wait", "--output", "json"];
+    let said = stage.cli(&with_why(&home)).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(serde_json::from_str::<Value>(&said.stdout).unwrap()["generation"], 3);
+    stage
+        .fleet_until("blue holds", |fleet| fleet["decision"]["state"] == "done" && fleet["generation"] == 3)
+        .await;
+    let story = stage.cli(&["history", "rnd"]).await.stdout;
+    assert!(story.contains("ada") || story.contains("a test"), "who and why is recorded:\n{story}");
+}
+
+#[tokio::test]
+async fn a_pause_holds_alerts_until_it_is_lifted() {
+    let stage = Stage::new().await;
+    let _switchyard = stage.start().await;
+    for args in [&["pause", "rnd", "--for", "2h"][..], &["pause"]] {
+        let said = stage.cli(&with_why(args)).await;
+        assert!(said.code == 0 && said.stdout.contains("automatic moves are paused"), "{args:?}: {said:?}");
+    }
+    stage.standins.says().well.insert("blue", 0.0);
+    let told = [alert("w", "watchdog", "", None), alert("f", "failover", "blue", None)];
+    assert_eq!(stage.alert(&message(&told)).await.status, 200);
+    let held = |fleet: &Value| fleet["outcome"] == "held:not_paused" && fleet["paused"] == true;
+    stage.fleet_until("the pause holds it", held).await;
+    stage.metric_until("switchyard_fleet_paused", &[("fleet", "rnd")], 1.0).await;
+
+    let said = stage.cli(&with_why(&["resume", "rnd"])).await;
+    assert!(said.code == 0 && said.stdout.contains("rnd: automatic moves are allowed again"), "{said:?}");
+    let said = stage.cli(&with_why(&["resume", "rnd"])).await;
+    assert!(said.code == 0 && said.stdout.contains("there was no pause"), "{said:?}");
+    stage.fleet_until("the pause of all fleets holds it", held).await;
+    assert!(stage.written().is_empty());
+    assert_eq!(stage.cli(&with_why(&["resume"])).await.code, 0);
+    stage
+        .fleet_until("green holds", |fleet| fleet["decision"]["state"] == "done" && fleet["generation"] == 2)
+        .await;
+
+    let said = stage.cli(&with_why(&["ack", "rnd"])).await;
+    assert!(said.code == 0 && said.stdout.contains("there is no failed move"), "{said:?}");
+    for (args, code, part) in [
+        (&["ack"][..], 2, "ack needs the fleet"),
+        (&["ack", "nobody"], 1, "There is no fleet"),
+        (&["pause", "nobody"], 1, "There is no fleet"),
+        (&["pause", "rnd", "--for=-1h"], 1, "longer than nothing"),
+        (&["pause", "rnd", "--for", "soon"], 2, "--for"),
+    ] {
+        let said = stage.cli(&with_why(args)).await;
+        assert!(said.code == code && said.stderr.contains(part), "{args:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_move_latches_until_it_is_acknowledged() {
+    let mut stage = Stage::new().await;
+    stage.settings["fleets"]["rnd"]["move_deadline"] = json!("1s");
+    let _switchyard = stage.start().await;
+    let refused = switchyard_lab::gitlab::Kind::Forbidden;
+    let writes = switchyard_lab::gitlab::Match::operation("^update_runner$");
+    stage.gitlab.admin().fault(switchyard_lab::gitlab::Fault::new(writes, refused));
+    let said = stage.cli(&with_why(&["switch", "rnd", "--from", "blue", "--to", "green"])).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stderr.contains("switchyard ack rnd"), "{said:?}");
+    stage.metric_until("switchyard_fleet_latched", &[("fleet", "rnd")], 1.0).await;
+    stage.gitlab.admin().clear_faults();
+    let again = ["switch", "rnd", "--from", "green", "--to", "green"];
+    let said = stage.cli(&with_why(&again)).await;
+    assert!(said.code == 3 && said.stderr.contains("not_latched"), "{said:?}");
+    let said = stage.cli(&with_why(&["ack", "rnd"])).await;
+    assert!(said.code == 0 && said.stdout.contains("is acknowledged"), "{said:?}");
+    stage.metric_until("switchyard_fleet_latched", &[("fleet", "rnd")], 0.0).await;
+    let said = stage.cli(&with_why(&again)).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
+}
+
+#[tokio::test]
+async fn without_the_right_token_nobody_acts() {
+    let mut stage = Stage::new().await;
+    stage.settings.as_object_mut().unwrap().remove("api");
+    let _switchyard = stage.start().await;
+    let pause = with_why(&["pause", "rnd"]);
+    let said = stage.cli(&pause).await;
+    assert!(said.code == 1 && said.stderr.contains("set api.token_file"), "{said:?}");
+    assert_eq!(stage.cli(&["plan"]).await.code, 0, "reading is open");
+    drop(_switchyard);
+
+    let mut stage = Stage::new().await;
+    let _switchyard = stage.start().await;
+    let wrong = stage.secret("wrong", "wrong").display().to_string();
+    let said = stage.cli(&[&pause[..], &["--token-file", &wrong]].concat()).await;
+    assert!(said.code == 1 && said.stderr.contains("missing or wrong"), "{said:?}");
+    let said = stage.cli(&[&pause[..], &["--token-file", "/nowhere"]].concat()).await;
+    assert!(said.code == 2 && said.stderr.contains("--token-file /nowhere"), "{said:?}");
+    assert_eq!(stage.cli(&pause).await.code, 0, "the configuration names the right one");
+    stage.settings = json!({});
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let stage = Stage::new().await;
+    stage.configure();
+    let said = stage.cli(&["plan"]).await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stderr.contains(&stage.address.to_string()), "{said:?}");
+    // And one that is something else.
+    let said = stage.cli(&["plan", "--url", &stage.gitlab.url()]).await;
+    assert!(said.code == 1 && said.stderr.contains(&stage.gitlab.url()), "{said:?}");
+}

@@ -1,0 +1,14 @@
+//! The real program as a process: webhooks, start and end, reload, API, command line, metrics.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
+mod api;
+mod cli;
+mod ending;
+mod lifecycle;
+mod metrics;
+mod reload;
+mod stage;
+mod standins;
+mod storm;
+mod webhook;

@@ -1,0 +1,101 @@
+//! A Prometheus and an Alertmanager as small as the questions that Switchyard asks them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::HeaderMap,
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use switchyard::world::Live;
+
+/// What they say, and what they were asked.
+#[derive(Debug, Default)]
+pub(crate) struct Says {
+    /// The share of every cluster's runners that is well.
+    pub(crate) well: BTreeMap<&'static str, f64>,
+    /// The alerts that Alertmanager has.
+    pub(crate) alerts: Vec<Value>,
+    /// How often Alertmanager was asked for them.
+    pub(crate) polls: u64,
+    /// Every credential that was seen.
+    pub(crate) credentials: Vec<String>,
+}
+
+/// Both at one address.
+#[derive(Debug, Clone)]
+pub(crate) struct StandIns {
+    says: Arc<Mutex<Says>>,
+    url: String,
+}
+
+impl StandIns {
+    pub(crate) async fn start() -> Self {
+        let says = Says { well: BTreeMap::from([("blue", 1.0), ("green", 1.0)]), ..Says::default() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let both = Self { says: Arc::new(Mutex::new(says)), url };
+        let router = Router::new()
+            .route("/api/v1/query", post(query))
+            .route("/api/v2/alerts", get(alerts))
+            .route("/api/v2/status", get(status))
+            .with_state(both.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        both
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn says(&self) -> MutexGuard<'_, Says> {
+        self.says.lock().unwrap()
+    }
+
+    fn note(&self, headers: &HeaderMap) {
+        if let Some(value) = headers.get("authorization") {
+            self.says().credentials.push(value.to_str().unwrap().to_owned());
+        }
+    }
+}
+
+async fn query(State(both): State<StandIns>, headers: HeaderMap, body: String) -> Json<Value> {
+    both.note(&headers);
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+    let now = Live::clock().as_millisecond() as f64 / 1e3;
+    let asked = form["query"].as_str();
+    let value = |well: f64| match asked {
+        _ if asked.starts_with("timestamp(") => Some(now),
+        _ if asked.contains("gitlab_runner_up:ratio") || asked.contains("polls_well:ratio") => Some(well),
+        _ if asked.contains("polls_well:count") => Some(well * 2.0),
+        _ if asked.contains("gitlab_unreachable") => Some(0.0),
+        _ => None,
+    };
+    let well = both.says().well.clone();
+    let rows: Vec<Value> = well
+        .iter()
+        .filter_map(|(cluster, well)| {
+            Some(json!({"metric": {"runner_cluster": cluster}, "value": [now, value(*well)?.to_string()]}))
+        })
+        .collect();
+    Json(json!({"status": "success", "data": {"resultType": "vector", "result": rows}}))
+}
+
+async fn alerts(State(both): State<StandIns>, headers: HeaderMap) -> Json<Vec<Value>> {
+    both.note(&headers);
+    let mut says = both.says();
+    says.polls += 1;
+    Json(says.alerts.clone())
+}
+
+async fn status(State(both): State<StandIns>, headers: HeaderMap) -> Json<Value> {
+    both.note(&headers);
+    Json(
+        json!({"versionInfo": {"version": "0.28.0"}, "cluster": {"status": "ready"}, "uptime": "2026-01-01T00:00:00Z"}),
+    )
+}
