@@ -107,7 +107,7 @@ fn table(webhooks: &Webhooks, failover: &Failover, scrape: &Scrape) -> String {
         );
     }
     row(
-        "GitLab calls in such a failover, 4 at once".to_owned(),
+        "GitLab calls in such a failover".to_owned(),
         failover.requests.to_string(),
         format!("{:.1} per changed record", failover.requests as f64 / (2 * records) as f64),
     );
