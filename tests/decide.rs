@@ -3,8 +3,8 @@
 use switchyard::{
     decide::{Outcome, judges},
     model::{
-        Action, Answer, Failback, Gate, MoveKind, MoveState, Override, OverrideKind, Park, Question, Seen,
-        SignalState, SignedDuration,
+        Action, Answer, Failback, Gate, Generation, Marker, MoveKind, MoveState, Override, OverrideKind,
+        Park, Question, Seen, SignalState, SignedDuration,
     },
 };
 use switchyard_lab::values::{Case, NOW, at, cluster, decision, rnd, runner, signal, topology};
@@ -175,6 +175,15 @@ fn what_is_found_is_adopted_and_moved_by_nobody() {
     assert_eq!(outcome(&case), Outcome::Decided, "a person says which one");
     case.observation.runners = Seen::Unknown("502".into());
     assert_eq!(outcome(&case), Outcome::Blind);
+}
+
+#[test]
+fn a_lost_store_begins_above_what_the_owner_marker_knows() {
+    let mut case = Case::blue_holds();
+    case.decisions.clear();
+    let marker = Marker { owner: "switchyard".into(), generation: Generation(41), text: String::new() };
+    case.observation.dns.get_mut(&rnd()).unwrap().marker = Seen::Known(marker);
+    assert_eq!(case.decide().decision.expect("a decision").generation, Generation(42));
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use switchyard::{
     model::{
-        DnsView, FleetRunners, MoveKind, MoveState, Park, Phase, RecordSet, Runner, Seen, Step, TagChange,
-        Topology,
+        DnsView, FleetRunners, MoveKind, MoveState, Park, Phase, PoolSelector, RecordSet, Runner, RunnerId,
+        Seen, Step, TagChange, Topology,
     },
-    plan::{Plan, Withheld, plan},
+    plan::{Plan, Standing, Withheld, plan},
 };
 use switchyard_lab::values::{Case, cluster, decision, record_set, rnd, runner, topology};
+
+const STANDING: Standing = Standing { paused: false, holder_able: true };
 
 #[derive(Debug)]
 struct World {
@@ -33,7 +35,13 @@ impl World {
     fn plan(&self, to: &str, state: MoveState) -> Plan {
         let from = if to == "green" { "blue" } else { "green" };
         let decision = decision(2, MoveKind::Failover, Some(from), to, 0, state);
-        plan(&self.topology.fleets[&rnd()], &decision, false, &Seen::Known(self.assigned()), Some(&self.dns))
+        plan(
+            &self.topology.fleets[&rnd()],
+            &decision,
+            STANDING,
+            &Seen::Known(self.assigned()),
+            Some(&self.dns),
+        )
     }
 
     fn apply(&mut self, steps: &[Step]) {
@@ -99,7 +107,7 @@ fn nothing_is_planned_from_what_could_not_be_seen() {
     let world = World::new();
     let fleet = &world.topology.fleets[&rnd()];
     let decision = decision(2, MoveKind::Failover, Some("blue"), "green", 0, MoveState::Moving);
-    let blind = plan(fleet, &decision, false, &Seen::Unknown("502".into()), Some(&world.dns));
+    let blind = plan(fleet, &decision, STANDING, &Seen::Unknown("502".into()), Some(&world.dns));
     assert!(blind.steps.is_empty() && !blind.complete, "{blind}");
 
     let mut world = World::new();
@@ -180,6 +188,29 @@ fn a_latched_or_disabled_fleet_has_no_steps() {
 }
 
 #[test]
+fn nothing_is_taken_away_beside_a_holder_that_is_not_proven_able() {
+    let mut world = World::new();
+    world.settle("green", MoveState::Moving);
+    world.runners[0].tags.insert("rnd-runner".parse().unwrap());
+    let decision = decision(2, MoveKind::Failover, Some("blue"), "green", 0, MoveState::Done);
+    let standing = Standing { holder_able: false, ..STANDING };
+    let fleet = &world.topology.fleets[&rnd()];
+    let plan = plan(fleet, &decision, standing, &Seen::Known(world.assigned()), Some(&world.dns));
+    assert!(plan.steps.is_empty() && plan.drift, "{plan}");
+}
+
+#[test]
+fn a_record_that_gitlab_does_not_show_keeps_a_move_from_being_done() {
+    let mut world = World::new();
+    let pool = world.topology.fleets.get_mut(&rnd()).unwrap().pools.get_mut(&cluster("blue")).unwrap();
+    pool.selector = PoolSelector::Runners([1, 2, 7].map(RunnerId).into());
+    assert_eq!(world.settle("green", MoveState::Moving), [Phase::Prepare, Phase::Switch, Phase::Retire]);
+    let plan = world.plan("green", MoveState::Moving);
+    assert!(!plan.complete, "{plan}");
+    assert!(plan.waiting.as_deref().is_some_and(|w| w.starts_with("runner 7 of blue")), "{plan}");
+}
+
+#[test]
 fn a_pause_stops_corrections_and_no_move_under_way() {
     let mut world = World::new();
     world.settle("green", MoveState::Moving);
@@ -187,7 +218,13 @@ fn a_pause_stops_corrections_and_no_move_under_way() {
     let fleet = &world.topology.fleets[&rnd()];
     for (state, steps) in [(MoveState::Done, 0), (MoveState::Moving, 1)] {
         let decision = decision(2, MoveKind::Failover, Some("blue"), "green", 0, state);
-        let plan = plan(fleet, &decision, true, &Seen::Known(world.assigned()), Some(&world.dns));
+        let plan = plan(
+            fleet,
+            &decision,
+            Standing { paused: true, ..STANDING },
+            &Seen::Known(world.assigned()),
+            Some(&world.dns),
+        );
         assert_eq!(plan.steps.len(), steps, "{plan}");
         assert!(plan.drift);
     }

@@ -3,6 +3,7 @@
 use switchyard::{
     decide::Outcome,
     model::{Action, Gate, MoveState, Seen, SignalState, SignedDuration, Step, StepOutcome, TagChange},
+    reconcile::Wake,
     store::HistoryEntry,
 };
 use switchyard_lab::{
@@ -89,8 +90,13 @@ async fn promise_2_missing_stale_or_contradictory_data_blocks() {
     harness.settle().await;
     assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
     assert_eq!(happened(&harness), [""; 0]);
-    // It comes back, and with it the failover.
-    harness.watchdog().await;
+    // It comes back, and with it the failover; unless the samples are stale.
+    harness.poll().await;
+    harness.world.state().sample_age = SignedDuration::from_secs(121);
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
+    assert_eq!(happened(&harness), [""; 0]);
+    harness.world.state().sample_age = SignedDuration::ZERO;
     harness.settle().await;
     assert_eq!(harness.world.holders(&harness.topology), ["green"]);
 }
@@ -135,7 +141,7 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
     // A failed move latches.
     let deadline = harness.topology.fleets[&rnd()].move_deadline.as_secs();
     for _ in 0..=deadline / 60 {
-        harness.watchdog().await;
+        harness.poll().await;
         harness.world.pass(60);
         harness.pass().await;
     }
@@ -144,6 +150,9 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
     harness.settle().await;
     assert_eq!(happened(&harness), [""; 0], "latched: not even the steps that were left");
     harness.store.acknowledge(&rnd(), "ada", "token renewed", harness.now()).await.unwrap();
+    harness.request(Some("green"), "green").await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"], "{}", harness.fleet().sentence);
 
     // One per cool-down.
     let mut harness = failed_over().await;
@@ -158,7 +167,7 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
     harness.settle().await;
     assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::CooledDown), "{}", harness.fleet().sentence);
     harness.world.pass(1800);
-    harness.watchdog().await;
+    harness.poll().await;
     harness.settle().await;
     assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
 }
@@ -240,18 +249,18 @@ async fn promise_7_resolved_is_not_recovered() {
     }
     harness.world.alive(&[("blue", 1.0), ("green", 1.0)]);
     harness.world.pass(7200);
-    harness.watchdog().await;
+    harness.poll().await;
     harness.settle().await;
     assert_eq!(harness.world.holders(&harness.topology), ["green"], "the alert has ended, and that is all");
 
     let since = harness.second();
     harness.hear(signal(Action::Failback, Some("blue"), since, SignalState::Firing)).await;
     harness.world.pass(dwell.as_secs() - 60);
-    harness.watchdog().await;
+    harness.poll().await;
     harness.settle().await;
     assert_eq!(harness.world.holders(&harness.topology), ["green"], "well, but not for long enough");
     harness.world.pass(60);
-    harness.watchdog().await;
+    harness.poll().await;
     harness.settle().await;
     assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
     assert_eq!(harness.world.dns(), BLUE);
@@ -271,4 +280,61 @@ async fn promise_8_a_write_that_did_not_last_is_seen_and_repeated() {
     harness.settle().await;
     assert_eq!(happened(&harness), ["+3", "+4", "+3", "dns", "-1", "-2"]);
     assert_eq!(harness.decision().await.unwrap().state, MoveState::Done);
+}
+
+/// An alert that ends while it is silenced never says so: what nobody repeats does not count for ever.
+#[tokio::test]
+async fn promise_7_a_signal_that_nobody_repeats_counts_no_more() {
+    let mut harness = adopted().await;
+    let long_ago = harness.second() - 5 * 24 * 3600;
+    for (action, cluster) in
+        [(Action::Failover, "blue"), (Action::Failover, "green"), (Action::Failback, "blue")]
+    {
+        harness.hear(signal(action, Some(cluster), long_ago, SignalState::Firing)).await;
+    }
+    harness.world.pass(901);
+    harness.hear(signal(Action::Watchdog, None, 0, SignalState::Firing)).await;
+    harness.world.alive(&[("blue", 0.0), ("green", 1.0)]);
+    harness.settle().await;
+    assert_eq!(
+        happened(&harness),
+        [""; 0],
+        "blue dipped, and no alert fires now: {}",
+        harness.fleet().sentence
+    );
+    // Nor does the one about green stand in the way when blue really dies.
+    let since = harness.second() - 60;
+    let mut dies = signal(Action::Failover, Some("blue"), since, SignalState::Firing);
+    dies.key.fingerprint = "another".to_owned();
+    harness.hear(dies).await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"], "{}", harness.fleet().sentence);
+}
+
+/// A person who gives the tag to a living cluster, while the holder is dead and the failover is held, is not fought.
+#[tokio::test]
+async fn promise_1_a_rescue_by_hand_is_not_undone_while_the_holder_is_dead() {
+    let mut harness = adopted().await;
+    harness.world.pass(601);
+    harness.blue_dies().await;
+    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
+        runners[2].tags.insert("rnd-runner".parse().unwrap());
+    }
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
+    assert_eq!(happened(&harness), [""; 0], "{:?}", harness.fleet().plan);
+    assert_eq!(harness.world.holders(&harness.topology), ["blue", "green"]);
+}
+
+#[tokio::test]
+async fn steps_that_are_refused_are_not_hammered() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.world.state().fault = Fault::Refused;
+    for _ in 0..60 {
+        harness.world.pass(1);
+        assert_ne!(harness.pass().await, Wake::Now);
+    }
+    let steps = harness.history().await.iter().filter(|e| matches!(e, HistoryEntry::Step(_))).count();
+    assert!((2..=14).contains(&steps), "two steps at most every ten seconds, not {steps} in a minute");
 }

@@ -201,6 +201,7 @@ fn limits(table: &Table<'_>) -> Limits {
             moves: table.default("moves", "3"),
             window: table.default::<Positive>("window", "1h").0,
         },
+        signal_max_age: table.default::<Positive>("signal_max_age", "15m").0,
         watchdog_max_age: table.default::<Positive>("watchdog_max_age", "10m").0,
         evidence_max_age: table.default::<Positive>("evidence_max_age", "2m").0,
     }

@@ -5,7 +5,7 @@ use crate::model::{
     Signal, SignalState, SignedDuration, Timestamp, Verdict,
 };
 
-use super::View;
+use super::{View, fresh};
 
 /// Whether a gate judges moves of this kind. A planned move by a person is not asked for by a signal, and the person
 /// answers for its time; it still goes only to a cluster that is proven able, and never beside another move.
@@ -66,7 +66,7 @@ impl View<'_> {
                     Gate::SingleFlight => self.single_flight(),
                     Gate::NotLatched => self.not_latched(),
                     Gate::EyesOpen => self.eyes_open(),
-                    Gate::GitlabReachable => self.gitlab_reachable(),
+                    Gate::GitlabReachable => self.gitlab_reachable(kind),
                     Gate::NotCommonCause => self.not_common_cause(),
                     Gate::SignalHeld => self.signal_held(kind, signal),
                     Gate::Confirmed => self.confirmed(kind, from, to, signal, runners),
@@ -147,7 +147,7 @@ impl View<'_> {
             return judged(false, "no watchdog alert has been received");
         };
         let age = self.input.now.duration_since(seen);
-        if age > limits.watchdog_max_age {
+        if !fresh(self.input.now, seen, limits.watchdog_max_age) {
             return judged(
                 false,
                 format!(
@@ -175,25 +175,26 @@ impl View<'_> {
         }
     }
 
-    fn gitlab_reachable(&self) -> Judged {
+    fn gitlab_reachable(&self, kind: MoveKind) -> Judged {
         if let Seen::Unknown(why) = &self.input.observation.runners {
             return judged(false, format!("GitLab could not be read: {why}"));
         }
-        let shares: Vec<(&ClusterName, f64)> = self
-            .fleet
-            .prefer
-            .iter()
-            .filter_map(|c| Some((c, self.reading(Question::GitlabUnreachable, c).low()?)))
-            .collect();
-        let open = shares.is_empty() || shares.iter().any(|(_, share)| *share < 0.5);
-        let shown: Vec<String> = shares.iter().map(|(c, share)| format!("{c} {share:.2}")).collect();
-        let saw = if open {
-            "GitLab answers".to_owned()
-        } else {
-            format!(
-                "the runners of every live cluster get no usable answer from GitLab ({})",
-                shown.join(", ")
-            )
+        let verdicts: Vec<(&ClusterName, Reading)> =
+            self.fleet.prefer.iter().map(|c| (c, self.reading(Question::GitlabUnreachable, c))).collect();
+        let told = verdicts.iter().any(|(_, reading)| matches!(reading, Reading::Fresh(_)));
+        let reached =
+            verdicts.iter().any(|(_, reading)| reading.judge(|share| share < 0.5) == Verdict::Healthy);
+        let shown: Vec<String> =
+            verdicts.iter().map(|(c, reading)| format!("{c}: {}", reading.describe())).collect();
+        let shown = shown.join("; ");
+        // Nothing automatic without evidence; a person may know better than a Prometheus that says nothing.
+        let open = reached || (!told && !kind.automatic());
+        let saw = match (open, told) {
+            (true, _) => "GitLab answers".to_owned(),
+            (false, true) => {
+                format!("the runners of no cluster are proven to reach GitLab; not reaching it: {shown}")
+            }
+            (false, false) => format!("no sample of whether runners reach GitLab; {shown}"),
         };
         Judged { open, saw, recheck: None, query: self.query(Question::GitlabUnreachable) }
     }
@@ -219,7 +220,8 @@ impl View<'_> {
         }
         let dead = verdicts.values().filter(|dead| **dead).count();
         let saw = format!("{dead} of {} clusters with fresh samples look dead", verdicts.len());
-        Judged { open: dead * 2 <= verdicts.len(), saw, recheck: None, query: self.query(Question::Alive) }
+        let open = !verdicts.is_empty() && dead * 2 <= verdicts.len();
+        Judged { open, saw, recheck: None, query: self.query(Question::Alive) }
     }
 
     fn signal_held(&self, kind: MoveKind, signal: Option<&Signal>) -> Judged {

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
-    MoveKind, MoveState, Observation, Override, Request, Signal, SignalState, SignedDuration, Timestamp,
-    Topology,
+    Generation, MoveKind, MoveState, Observation, Override, Request, Signal, SignalState, SignedDuration,
+    Timestamp, Topology,
 };
 
 pub use gates::judges;
@@ -19,6 +19,9 @@ pub use outcome::{FleetPass, Outcome};
 
 /// A request that no pass has judged within this time is not carried out: Switchyard was down, and the person is gone.
 const REQUEST_LIFETIME: SignedDuration = SignedDuration::from_mins(1);
+
+/// How far another clock may be ahead.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// Everything a decision may depend on.
 #[derive(Debug, Clone, Copy)]
@@ -179,7 +182,7 @@ impl<'a> View<'a> {
                 let mut pass = self.pass(Outcome::Adopted, sentence.clone(), gates);
                 pass.decision = Some(Decision {
                     fleet: name.clone(),
-                    generation: Default::default(),
+                    generation: self.next_generation(),
                     kind: MoveKind::Adopt,
                     from: None,
                     to: holder,
@@ -192,9 +195,6 @@ impl<'a> View<'a> {
                     finished_at: Some(self.input.now),
                     acknowledged_at: None,
                 });
-                if let Some(decision) = &mut pass.decision {
-                    decision.generation = decision.generation.next();
-                }
                 pass
             }
             [] => {
@@ -215,6 +215,16 @@ impl<'a> View<'a> {
                 self.pass(Outcome::SeveralHolders, sentence, self.watch(None, runners))
             }
         }
+    }
+
+    /// One more than the last decision's. Without a decision, the store is new or was lost: the owner marker in DNS may
+    /// know of a later one, which refuses writes for earlier ones.
+    fn next_generation(&self) -> Generation {
+        let marked = || {
+            let view = self.input.observation.dns.get(&self.fleet.name)?;
+            Some(view.marker.known()?.generation)
+        };
+        self.latest.map(|d| d.generation).or_else(marked).unwrap_or_default().next()
     }
 
     /// The failover that a signal asks for.
@@ -256,7 +266,8 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The oldest firing signal of this kind about a cluster of this fleet.
+    /// The oldest firing signal of this kind about a cluster of this fleet. One that nobody has repeated for long does
+    /// not count: an alert that ends while it is silenced never says so.
     fn firing(&self, action: Action, cluster: &ClusterName) -> Option<&'a Signal> {
         self.input
             .signals
@@ -264,6 +275,7 @@ impl<'a> View<'a> {
             .filter(|s| {
                 s.action == action
                     && s.state == SignalState::Firing
+                    && fresh(self.input.now, s.last_seen, self.input.topology.limits.signal_max_age)
                     && s.fleet.as_ref() == Some(&self.fleet.name)
                     && s.cluster.as_ref() == Some(cluster)
             })
@@ -330,7 +342,7 @@ impl<'a> View<'a> {
                 let mut pass = self.pass(Outcome::Decided, sentence, (gates.clone(), None));
                 pass.decision = Some(Decision {
                     fleet: name.clone(),
-                    generation: self.latest.map(|d| d.generation).unwrap_or_default().next(),
+                    generation: self.next_generation(),
                     kind,
                     from: proposal.from.cloned(),
                     to: to.clone(),
@@ -379,8 +391,25 @@ impl<'a> View<'a> {
         sentence: String,
         gates: (Vec<GateReport>, Option<Timestamp>),
     ) -> FleetPass {
-        FleetPass { outcome, sentence, gates: gates.0, decision: None, answer: None, recheck_at: gates.1 }
+        let runners = self.input.observation.runners.known().map(|runners| self.fleet.assign(runners));
+        let holder_able =
+            self.latest.is_some_and(|d| self.able(MoveKind::Failover, &d.to, runners.as_ref()).0);
+        FleetPass {
+            outcome,
+            sentence,
+            gates: gates.0,
+            decision: None,
+            answer: None,
+            recheck_at: gates.1,
+            holder_able,
+        }
     }
+}
+
+/// Whether something heard of at `at` is no older than `max_age`. What claims to come from the future is no evidence.
+fn fresh(now: Timestamp, at: Timestamp, max_age: SignedDuration) -> bool {
+    let age = now.duration_since(at);
+    age >= -CLOCK_TOLERANCE && age <= max_age
 }
 
 fn or_nobody(cluster: Option<&ClusterName>) -> &str {

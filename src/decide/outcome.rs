@@ -95,6 +95,8 @@ pub struct FleetPass {
     pub decision: Option<Decision>,
     /// The answer to a person's request.
     pub answer: Option<(i64, Outcome)>,
+    /// The holder is proven able: what it does not hold may be tidied up.
+    pub holder_able: bool,
     /// When a closed gate may open by the passing of time alone.
     pub recheck_at: Option<Timestamp>,
 }

@@ -8,6 +8,7 @@
 //! | credential missing or wrong                 | 401    | sends it again at the next group interval  |
 //! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
 //! | not JSON, or another version                | 400    | sends it again at the next group interval  |
+//! | slower than ten seconds                     | 408    | sends it again at the next group interval  |
 //! | larger than `webhook.max_body`              | 413    | sends it again at the next group interval  |
 //! | another method than POST                    | 405    | is not Alertmanager                        |
 
@@ -22,6 +23,9 @@ use tracing::warn;
 
 use super::{Peer, Problem, Server, access};
 use crate::{intake::Taken, metrics::Code};
+
+/// How long a body may take. Alertmanager sends at once.
+const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) async fn alerts(
     State(server): State<Server>,
@@ -70,17 +74,23 @@ async fn take(
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let body = to_bytes(body, limit).await.map_err(|error| {
-        // The limit is the only error of ours; the others are the connection's, and nobody reads the answer.
-        if std::error::Error::source(&error).is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
-            too_large()
-        } else {
-            Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")
-        }
-    })?;
+    let slow = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time.");
+    let body =
+        tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await.map_err(slow)?.map_err(|error| {
+            // The limit is the only error of ours; the others are the connection's, and nobody reads the answer.
+            if std::error::Error::source(&error).is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
+                too_large()
+            } else {
+                Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")
+            }
+        })?;
     let parsed = server
         .intake
         .parse(&body, (server.now)())
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    Ok(server.intake.take(parsed).await?)
+    // In a task of its own: a caller that hangs up now must not keep the bell from ringing.
+    let intake = server.intake.clone();
+    let taken = tokio::spawn(async move { intake.take(parsed).await }).await;
+    let lost = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The alerts were not taken; try again.");
+    Ok(taken.map_err(lost)??)
 }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClusterName, FleetName};
 
+/// How far a Prometheus server's clock may be ahead.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
 /// What is asked about every cluster of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +27,14 @@ pub enum Question {
 impl Question {
     /// Every question.
     pub const ALL: [Self; 4] = [Self::Alive, Self::Able, Self::AbleCount, Self::GitlabUnreachable];
+
+    /// The largest value that makes sense.
+    fn most(self) -> f64 {
+        match self {
+            Self::Alive | Self::Able | Self::GitlabUnreachable => 1.0,
+            Self::AbleCount => f64::MAX,
+        }
+    }
 
     /// The word used in the configuration and the API.
     pub fn as_str(self) -> &'static str {
@@ -101,8 +112,14 @@ pub enum Verdict {
 }
 
 impl Asked {
-    /// The fresh numbers about one cluster.
-    pub fn reading(&self, cluster: &ClusterName, now: Timestamp, max_age: SignedDuration) -> Reading {
+    /// The fresh numbers about one cluster that answer `question`.
+    fn reading(
+        &self,
+        question: Question,
+        cluster: &ClusterName,
+        now: Timestamp,
+        max_age: SignedDuration,
+    ) -> Reading {
         let mut fresh = Vec::new();
         let mut why = Vec::new();
         for answer in &self.answers {
@@ -110,7 +127,12 @@ impl Asked {
                 Err(error) => why.push(format!("{}: {error}", answer.server)),
                 Ok(samples) => match samples.get(cluster) {
                     None => why.push(format!("{}: no data", answer.server)),
-                    Some(sample) if sample.value.is_nan() => why.push(format!("{}: NaN", answer.server)),
+                    Some(sample) if !(0.0..=question.most()).contains(&sample.value) => {
+                        why.push(format!("{}: {} is no answer", answer.server, sample.value));
+                    }
+                    Some(sample) if sample.at.duration_since(now) > CLOCK_TOLERANCE => {
+                        why.push(format!("{}: from the future", answer.server));
+                    }
                     Some(sample) if now.duration_since(sample.at) > max_age => why.push(format!(
                         "{}: stale, {:.0} s old",
                         answer.server,
@@ -139,7 +161,7 @@ impl FleetEvidence {
         max_age: SignedDuration,
     ) -> Reading {
         match self.asked.get(&question) {
-            Some(asked) => asked.reading(cluster, now, max_age),
+            Some(asked) => asked.reading(question, cluster, now, max_age),
             None => Reading::Inconclusive(format!("{} was not asked", question.as_str())),
         }
     }
@@ -219,7 +241,7 @@ mod tests {
     fn verdict(answers: &[Result<(f64, i64), &str>]) -> Verdict {
         let now = Timestamp::from_second(1000).unwrap();
         asked(answers)
-            .reading(&"blue".parse().unwrap(), now, SignedDuration::from_secs(60))
+            .reading(Question::Alive, &"blue".parse().unwrap(), now, SignedDuration::from_secs(60))
             .judge(|v| v >= 0.5)
     }
 
@@ -229,7 +251,11 @@ mod tests {
         assert_eq!(verdict(&[Ok((0.0, 990))]), Verdict::Unhealthy);
         assert_eq!(verdict(&[]), Verdict::Inconclusive("no Prometheus was asked".into()));
         assert_eq!(verdict(&[Ok((0.0, 900))]), Verdict::Inconclusive("p0: stale, 100 s old".into()));
-        assert_eq!(verdict(&[Ok((f64::NAN, 990))]), Verdict::Inconclusive("p0: NaN".into()));
+        assert_eq!(verdict(&[Ok((f64::NAN, 990))]), Verdict::Inconclusive("p0: NaN is no answer".into()));
+        for nonsense in [f64::INFINITY, f64::NEG_INFINITY, -0.5, 1.5] {
+            assert!(matches!(verdict(&[Ok((nonsense, 990))]), Verdict::Inconclusive(_)), "{nonsense}");
+        }
+        assert_eq!(verdict(&[Ok((1.0, 1010))]), Verdict::Inconclusive("p0: from the future".into()));
         assert_eq!(verdict(&[Err("refused")]), Verdict::Inconclusive("p0: refused".into()));
         assert!(matches!(verdict(&[Ok((0.0, 990)), Ok((1.0, 990))]), Verdict::Inconclusive(_)));
         assert_eq!(verdict(&[Err("refused"), Ok((0.0, 990))]), Verdict::Unhealthy);

@@ -27,6 +27,8 @@ pub struct Limits {
     pub budget: Budget,
     /// How old the newest watchdog signal may be.
     pub watchdog_max_age: SignedDuration,
+    /// How long ago a firing signal may have been heard of last and still count as firing.
+    pub signal_max_age: SignedDuration,
     /// How old a sample may be and still count as evidence.
     pub evidence_max_age: SignedDuration,
 }
@@ -213,6 +215,18 @@ impl Fleet {
         let record = self.dns.as_ref()?;
         let values = self.pools.get(cluster)?.dns.clone();
         (!values.is_empty()).then_some(RecordSet { ttl: record.ttl, values })
+    }
+
+    /// A record that a pool names and that is not among those seen.
+    pub fn missing(&self, seen: &FleetRunners) -> Option<(&ClusterName, RunnerId)> {
+        self.pools.iter().find_map(|(cluster, pool)| {
+            let PoolSelector::Runners(ids) = &pool.selector else { return None };
+            let shared = |id: &RunnerId| seen.shared.iter().any(|(runner, _)| runner == id);
+            let known = |id: &RunnerId| {
+                shared(id) || seen.pools.get(cluster).is_some_and(|pool| pool.iter().any(|r| r.id == *id))
+            };
+            ids.iter().find(|id| !known(id)).map(|id| (cluster, *id))
+        })
     }
 
     /// Sorts GitLab's records into the fleet's pools. Records in no pool are left out, unless they carry the

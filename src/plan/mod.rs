@@ -129,12 +129,21 @@ enum Dns {
     Withheld(WithheldStep),
 }
 
+/// What else a plan depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// A person paused the fleet.
+    pub paused: bool,
+    /// The holder is proven able.
+    pub holder_able: bool,
+}
+
 /// Plans one fleet. A decision that is moving is carried out; one that is done is only kept: a pool that shall not
 /// hold the fleet loses a tag that it got back, everything else is reported as drift.
 pub fn plan(
     fleet: &Fleet,
     decision: &Decision,
-    paused: bool,
+    standing: Standing,
     runners: &Seen<FleetRunners>,
     dns: Option<&DnsView>,
 ) -> Plan {
@@ -153,6 +162,12 @@ pub fn plan(
         });
         return plan;
     };
+    // What a pool names and GitLab does not show may carry any tag.
+    let missing = fleet.missing(runners).map(|(cluster, runner)| {
+        format!("runner {runner} of {cluster}, which GitLab does not show; correct the configuration or the token's scope")
+    });
+    plan.withheld
+        .extend(missing.iter().map(|missing| WithheldStep { step: missing.clone(), why: Withheld::Unseen }));
     let difference = difference(fleet, decision, runners);
     let dns = dns_difference(fleet, &decision.to, dns);
     plan.drift = !difference.prepare.is_empty()
@@ -168,7 +183,7 @@ pub fn plan(
         () if !fleet.enabled => Some(Withheld::NotEnabled),
         () if decision.latched() => Some(Withheld::Latched),
         () if decision.state == MoveState::Failed => Some(Withheld::Drift),
-        () if paused && decision.state == MoveState::Done => Some(Withheld::Paused),
+        () if standing.paused && decision.state == MoveState::Done => Some(Withheld::Paused),
         () => None,
     };
     if let Some(why) = everything {
@@ -180,8 +195,12 @@ pub fn plan(
     }
     if decision.state == MoveState::Moving {
         carry_out(&mut plan, difference, dns);
+        if let (true, Some(missing)) = (plan.complete, missing) {
+            plan.complete = false;
+            plan.waiting = Some(missing);
+        }
     } else {
-        keep(&mut plan, difference, dns);
+        keep(&mut plan, difference, dns, standing.holder_able);
     }
     plan.steps.sort_by_key(|step| (step.kind(), step.target()));
     plan
@@ -233,7 +252,9 @@ fn carry_out(plan: &mut Plan, difference: Difference, dns: Dns) {
     }
 }
 
-fn keep(plan: &mut Plan, difference: Difference, dns: Dns) {
+/// The tag is taken away elsewhere only while the holder is proven able: a person who gave it to another cluster may be
+/// rescuing the fleet.
+fn keep(plan: &mut Plan, difference: Difference, dns: Dns, holder_able: bool) {
     let drift = |step: &Step| WithheldStep { step: step.to_string(), why: Withheld::Drift };
     plan.withheld.extend(difference.prepare.iter().map(drift));
     match dns {
@@ -243,7 +264,7 @@ fn keep(plan: &mut Plan, difference: Difference, dns: Dns) {
     }
     if difference.retire.is_empty() {
         plan.complete = !plan.drift;
-    } else if difference.serving == 0 {
+    } else if difference.serving == 0 || !holder_able {
         plan.withheld.extend(
             difference
                 .retire

@@ -1,6 +1,6 @@
 //! Carrying out one plan: journal, act, journal.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -16,8 +16,19 @@ use crate::{
 /// What came of a plan's steps.
 pub(super) struct Acted {
     pub(super) fleet: FleetName,
-    pub(super) all_done: bool,
+    pub(super) result: ActResult,
     pub(super) last_step: Option<Timestamp>,
+}
+
+/// What came of all steps together: the worst of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ActResult {
+    /// All were done.
+    Done,
+    /// Some failed or are unknown, and may go well later.
+    Failed,
+    /// Some were refused: somebody has to mend something.
+    Refused,
 }
 
 /// What taking a step needs.
@@ -40,7 +51,7 @@ impl<W: World> Actor<'_, W> {
             Started::Superseded { latest } => {
                 let Fence { fleet, generation } = self.fence;
                 warn!(%fleet, generation = generation.0, %latest, "an older decision does not act");
-                return Ok(Acted { fleet, all_done: false, last_step: None });
+                return Ok(Acted { fleet, result: ActResult::Failed, last_step: None });
             }
         };
         let mut steps = Vec::with_capacity(rows.len());
@@ -48,13 +59,16 @@ impl<W: World> Actor<'_, W> {
             steps.push(self.take(phase, step, row));
         }
         let concurrency = self.setup.concurrency.max(1);
-        let done: Vec<bool> = stream::iter(steps).buffer_unordered(concurrency).try_collect().await?;
+        // Every step in flight is finished, even when the store fails for one of them.
+        let taken: Vec<_> = stream::iter(steps).buffer_unordered(concurrency).collect().await;
+        let results = taken.into_iter().collect::<Result<Vec<ActResult>, PassError>>()?;
         let last_step = Some(now());
-        Ok(Acted { fleet: self.fence.fleet, all_done: done.iter().all(|done| *done), last_step })
+        let result = results.into_iter().max().unwrap_or(ActResult::Done);
+        Ok(Acted { fleet: self.fence.fleet, result, last_step })
     }
 
-    /// Takes one step, unless the process is to end, and says whether it was done.
-    async fn take(&self, phase: Phase, step: &Step, row: i64) -> Result<bool, PassError> {
+    /// Takes one step, unless the process is to end, and says what came of it.
+    async fn take(&self, phase: Phase, step: &Step, row: i64) -> Result<ActResult, PassError> {
         let outcome = if self.shutdown.is_cancelled() {
             StepOutcome::Failed { why: "not taken: Switchyard was shutting down".to_owned(), transient: true }
         } else {
@@ -76,8 +90,12 @@ impl<W: World> Actor<'_, W> {
                 warn!(%fleet, phase = phase.as_str(), %step, why, "nobody knows whether the step happened");
             }
         }
-        let done = outcome == StepOutcome::Done;
+        let result = match &outcome {
+            StepOutcome::Done => ActResult::Done,
+            StepOutcome::Failed { transient: false, .. } => ActResult::Refused,
+            StepOutcome::Failed { .. } | StepOutcome::Unknown(_) => ActResult::Failed,
+        };
         self.store.steps_finished(&[(row, outcome)], self.setup.world.now()).await?;
-        Ok(done)
+        Ok(result)
     }
 }

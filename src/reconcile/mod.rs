@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use act::Actor;
+use act::{ActResult, Actor};
 
 use crate::{
     decide::{FleetPass, Input, Outcome, decide},
@@ -22,7 +22,7 @@ use crate::{
         Decision, Fence, Fleet, FleetName, Generation, MoveState, Observation, Request, Seen, SignedDuration,
         Step, Timestamp, Topology,
     },
-    plan::{Plan, plan},
+    plan::{Plan, Standing, plan},
     status::{Answer, Status},
     store::{Committed, Event, State, Store},
     world::World,
@@ -63,8 +63,8 @@ pub struct Reconciler<W> {
     /// How long each move has been under way while GitLab could be read.
     clocks: BTreeMap<FleetName, MoveClock>,
     answers: BTreeMap<i64, Answer>,
-    /// The steps of the last pass: when the same ones come again, their effect was not seen, and hurry does not help.
-    last_steps: BTreeMap<FleetName, Vec<Step>>,
+    /// The steps taken last: when the same ones come again, their effect was not seen, and hurry does not help.
+    tries: BTreeMap<FleetName, Tries>,
 }
 
 /// The time a move has had. An outage of GitLab or of Switchyard itself does not use it up.
@@ -74,6 +74,15 @@ struct MoveClock {
     used: SignedDuration,
     last: Timestamp,
     last_step: Option<Timestamp>,
+}
+
+/// The same steps, again and again.
+#[derive(Debug, Clone)]
+struct Tries {
+    steps: Vec<Step>,
+    count: u32,
+    /// Not again before this.
+    until: Timestamp,
 }
 
 /// When to look again.
@@ -108,7 +117,7 @@ impl<W: World> Reconciler<W> {
             outcomes: BTreeMap::new(),
             clocks: BTreeMap::new(),
             answers: BTreeMap::new(),
-            last_steps: BTreeMap::new(),
+            tries: BTreeMap::new(),
         }
     }
 
@@ -182,19 +191,24 @@ impl<W: World> Reconciler<W> {
             .iter()
             .filter_map(|(name, fleet)| {
                 let paused = state.overrides.iter().any(|o| o.applies(name, now));
-                Some((name.clone(), plan_fleet(fleet, state.decisions.get(name)?, paused, &observation)))
+                let standing = Standing { paused, holder_able: passes[name].holder_able };
+                Some((name.clone(), plan_fleet(fleet, state.decisions.get(name)?, standing, &observation)))
             })
             .collect();
         let mut acts = Vec::new();
-        for (name, plan) in
-            plans.iter().filter(|(name, plan)| !plan.steps.is_empty() && may_act(&passes[*name]))
-        {
+        self.tries.retain(|name, tries| plans.get(name).is_some_and(|plan| plan.steps == tries.steps));
+        for (name, plan) in &plans {
+            let rests = self.tries.get(name).is_some_and(|tries| tries.until > now);
+            if plan.steps.is_empty() || rests || !may_act(&passes[name]) {
+                continue;
+            }
             let fence = Fence { fleet: name.clone(), generation: state.decisions[name].generation };
             let actor = Actor { setup: &setup, store: &self.store, metrics: &self.metrics, shutdown, fence };
             acts.push(actor.act(plan));
         }
         let acted = join_all(acts).await;
         let recheck = passes.values().filter_map(|pass| pass.recheck_at).min();
+        let answered = passes.values().filter(|pass| pass.answer.is_some()).count();
         self.publish(&setup, observation, &state, passes, plans.clone());
 
         self.metrics.pass_duration.observe(started.elapsed().as_secs_f64());
@@ -204,18 +218,31 @@ impl<W: World> Reconciler<W> {
             if let Some(clock) = self.clocks.get_mut(&acted.fleet) {
                 clock.last_step = acted.last_step.or(clock.last_step);
             }
-            let steps = &plans[&acted.fleet].steps;
-            let again = self.last_steps.get(&acted.fleet) == Some(steps);
-            wake = wake.min(if acted.all_done && !again { Wake::Now } else { Wake::In(WAITING) });
+            let tries = self.tries.entry(acted.fleet.clone()).or_insert_with(|| Tries {
+                steps: plans[&acted.fleet].steps.clone(),
+                count: 0,
+                until: now,
+            });
+            let rest = tries.rest(acted.result, setup.period);
+            tries.until = now.checked_add(SignedDuration::try_from(rest).unwrap_or_default()).unwrap_or(now);
+            wake = wake.min(if rest.is_zero() { Wake::Now } else { Wake::In(rest) });
         }
-        self.last_steps = plans.into_iter().map(|(name, plan)| (name, plan.steps)).collect();
         self.metrics.pass_last_success.set(publish::seconds(now));
-        if state.decisions.values().any(|d| d.state == MoveState::Moving) {
+        if state
+            .decisions
+            .values()
+            .any(|d| d.state == MoveState::Moving && !self.tries.contains_key(&d.fleet))
+        {
             wake = wake.min(Wake::In(WAITING));
         }
+        for tries in self.tries.values().filter(|tries| tries.until > now) {
+            wake = wake.min(Wake::In(until(now, tries.until).max(BELL_SPACING)));
+        }
+        if requests.len() > answered {
+            wake = wake.min(Wake::In(BELL_SPACING));
+        }
         if let Some(at) = recheck {
-            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-            wake = wake.min(Wake::In(wait.max(BELL_SPACING)));
+            wake = wake.min(Wake::In(until(now, at).max(BELL_SPACING)));
         }
         Ok(wake)
     }
@@ -249,7 +276,8 @@ impl<W: World> Reconciler<W> {
             }
             clock.last = now;
             let clock = *clock;
-            let plan = plan_fleet(fleet, decision, false, observation);
+            let plan =
+                plan_fleet(fleet, decision, Standing { paused: false, holder_able: false }, observation);
             let end = if plan.complete {
                 MoveState::Done
             } else if clock.used > fleet.move_deadline {
@@ -327,6 +355,11 @@ impl<W: World> Reconciler<W> {
                         state.moves.push(decision.clone());
                         state.decisions.insert(name.clone(), decision);
                     }
+                    Committed::Paused => {
+                        info!(fleet = %name, "a person has paused the fleet meanwhile; looking again");
+                        self.bell.notify_one();
+                        continue;
+                    }
                     Committed::Superseded { latest } | Committed::InFlight { generation: latest } => {
                         warn!(fleet = %name, %latest, "another decision came first; looking again");
                         self.bell.notify_one();
@@ -394,9 +427,28 @@ impl MoveClock {
     }
 }
 
-fn plan_fleet(fleet: &Fleet, decision: &Decision, paused: bool, observation: &Observation) -> Plan {
+impl Tries {
+    /// How long to rest before the same steps are taken again. Not at all when they are new and all went well.
+    fn rest(&mut self, result: ActResult, period: Duration) -> Duration {
+        self.count += 1;
+        match result {
+            ActResult::Done if self.count == 1 => Duration::ZERO,
+            ActResult::Refused => period,
+            ActResult::Done | ActResult::Failed => {
+                WAITING.saturating_mul(1 << (self.count - 1).min(10)).min(period)
+            }
+        }
+    }
+}
+
+/// From `now` to `at`, nothing when that is past.
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+fn plan_fleet(fleet: &Fleet, decision: &Decision, standing: Standing, observation: &Observation) -> Plan {
     let runners = observation.runners.map(|runners| fleet.assign(runners));
-    plan(fleet, decision, paused, &runners, observation.dns.get(&fleet.name))
+    plan(fleet, decision, standing, &runners, observation.dns.get(&fleet.name))
 }
 
 /// A fleet whose records cannot be told apart is not touched, whatever was decided before.

@@ -123,6 +123,19 @@ async fn write_signal(conn: &mut AnyConnection, signal: &Signal) -> Result<(), E
     Ok(())
 }
 
+async fn paused(conn: &mut AnyConnection, fleet: &FleetName, at: Timestamp) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT 1 FROM overrides WHERE scope IN ($1, $2) AND kind = $3 AND (until IS NULL OR until > $4)",
+    )
+    .bind(scope(Some(fleet)))
+    .bind(scope(None))
+    .bind(OverrideKind::Pause.as_str())
+    .bind(time(at))
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
 pub(super) struct CommitDecision(pub(super) Decision);
 
 impl Operation for CommitDecision {
@@ -132,13 +145,18 @@ impl Operation for CommitDecision {
         let decision = &self.0;
         let row = latest(conn, &decision.fleet).await?;
         let generation = latest_generation(row.as_ref())?;
-        if decision.generation != generation.next() {
+        // The first decision may begin higher: the store may be newer than what earlier decisions left in DNS.
+        if row.is_some() && decision.generation != generation.next() {
             return Ok(Committed::Superseded { latest: generation });
         }
         if let Some(row) = &row
             && rows::word::<MoveState>(row, "state")? == MoveState::Moving
         {
             return Ok(Committed::InFlight { generation });
+        }
+        // A pause that was answered before this transaction holds for it.
+        if decision.kind.automatic() && paused(conn, &decision.fleet, decision.decided_at).await? {
+            return Ok(Committed::Paused);
         }
         let signal = decision.signal.as_ref().map(|key| json("signal", key)).transpose()?;
         let id = numbers(conn, 1).await?;

@@ -69,6 +69,8 @@ pub enum Committed {
         /// The fleet's latest generation.
         latest: Generation,
     },
+    /// It is an automatic move, and a person has paused the fleet meanwhile.
+    Paused,
     /// A move of the fleet is under way.
     InFlight {
         /// The decision that is moving.

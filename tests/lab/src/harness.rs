@@ -108,9 +108,12 @@ impl Harness {
         self.store.upsert_signals(vec![heard]).await.expect("the store writes");
     }
 
-    /// The watchdog comes in again.
-    pub async fn watchdog(&self) {
-        self.hear(signal(Action::Watchdog, None, 0, SignalState::Firing)).await;
+    /// Everything that fires comes in again, as the catch-up poll brings it.
+    pub async fn poll(&self) {
+        let signals = self.store.load(self.now()).await.expect("the store reads").signals;
+        for signal in signals.into_iter().filter(|s| s.state == SignalState::Firing) {
+            self.hear(signal).await;
+        }
     }
 
     /// Blue's runners die, and the alert has been firing for a minute.

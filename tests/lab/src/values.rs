@@ -70,6 +70,7 @@ pub fn topology(clusters: &[&str]) -> Topology {
         fleets: BTreeMap::from([(rnd(), fleet)]),
         limits: Limits {
             budget: Budget { moves: 3, window: SignedDuration::from_hours(1) },
+            signal_max_age: SignedDuration::from_mins(15),
             watchdog_max_age: SignedDuration::from_mins(10),
             evidence_max_age: SignedDuration::from_mins(2),
         },

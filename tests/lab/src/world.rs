@@ -43,6 +43,8 @@ pub struct State {
     pub gitlab_down: bool,
     /// What happens to the next steps.
     pub fault: Fault,
+    /// How old Prometheus' samples are.
+    pub sample_age: SignedDuration,
     alive: Vec<(String, f64)>,
 }
 
@@ -57,6 +59,7 @@ impl LabWorld {
             happened: Vec::new(),
             gitlab_down: false,
             fault: Fault::None,
+            sample_age: SignedDuration::ZERO,
             alive: both.into(),
         })))
     }
@@ -143,15 +146,20 @@ impl World for LabWorld {
         }
         let shares: Vec<(&str, f64)> = state.alive.iter().map(|(c, share)| (c.as_str(), *share)).collect();
         let counts: Vec<(&str, f64)> = shares.iter().map(|(c, share)| (*c, share * 2.0)).collect();
+        let reached: Vec<(&str, f64)> =
+            shares.iter().filter(|(_, share)| *share > 0.0).map(|(c, _)| (*c, 0.0)).collect();
         let evidence = seen.evidence.fleets.entry(rnd()).or_default();
-        for (question, values) in
-            [(Question::Alive, &shares), (Question::Able, &shares), (Question::AbleCount, &counts)]
-        {
+        for (question, values) in [
+            (Question::Alive, &shares),
+            (Question::Able, &shares),
+            (Question::AbleCount, &counts),
+            (Question::GitlabUnreachable, &reached),
+        ] {
             let mut asked = asked("p0", values, 0);
             for sample in
                 asked.answers.iter_mut().flat_map(|a| a.result.iter_mut()).flat_map(|s| s.values_mut())
             {
-                sample.at = state.now;
+                sample.at = state.now - state.sample_age;
             }
             evidence.asked.insert(question, asked);
         }
