@@ -144,7 +144,7 @@ pub struct Web {
 /// `[store]`
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// `sqlite:…` or `postgres:…`, password included: a secret.
+    /// `sqlite:…`; held like a secret, as an address may be one.
     pub url: SecretString,
     /// How long finished things are kept.
     pub retention: SignedDuration,

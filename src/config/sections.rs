@@ -155,43 +155,13 @@ fn api(table: &Table<'_>) -> Api {
 }
 
 fn store(table: &Table<'_>) -> Option<Store> {
-    const MEND: &str =
-        "write it as \"sqlite:///var/lib/switchyard/switchyard.db\" or \"postgres://user@host/database\"";
     let url = table.default::<String>("url", "sqlite:///var/lib/switchyard/switchyard.db");
-    let password = secret(table, "password", "password_file");
     let retention = table.default::<Positive>("retention", "400d").0;
-    let url = match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => {
-            if password.is_some() {
-                table.problem("password_file", "is set, and SQLite has no password", "remove it");
-            }
-            url
-        }
-        Some("postgres" | "postgresql") => {
-            let Ok(mut parsed) = Url::parse(&url) else {
-                table.problem("url", "is not an address", MEND);
-                return None;
-            };
-            if parsed.password().is_some() && table.in_file("url") {
-                table.problem(
-                    "url",
-                    "holds a password",
-                    format!("use store.password_file, or set the whole address as {}", table.variable("url")),
-                );
-            }
-            if let Some(password) = &password
-                && parsed.set_password(Some(password.expose_secret())).is_err()
-            {
-                table.problem("url", "has no place for the password", MEND);
-            }
-            parsed.into()
-        }
-        // What is none of the two may hold a password as well: it is not repeated.
-        _ => {
-            table.problem("url", "is neither SQLite nor PostgreSQL", MEND);
-            return None;
-        }
-    };
+    if !url.starts_with("sqlite:") {
+        // An address of another kind may hold a password: it is not repeated.
+        table.problem("url", "is not SQLite", "write it as \"sqlite:///var/lib/switchyard/switchyard.db\"");
+        return None;
+    }
     Some(Store { url: url.into(), retention })
 }
 
