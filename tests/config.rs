@@ -41,14 +41,8 @@ fn lines(problems: &Problems) -> Vec<String> {
 /// A directory with every secret that the shipped examples name, readable by their owner only.
 fn etc() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let names = [
-        "gitlab-token",
-        "webhook-token",
-        "api-token",
-        "read-token",
-        "tsig-secret",
-        "prometheus-token",
-    ];
+    let names =
+        ["gitlab-token", "webhook-token", "api-token", "read-token", "tsig-secret", "prometheus-token"];
     for name in names {
         let path = dir.path().join(name);
         fs::write(&path, format!("secret-of-{name}\r\n")).unwrap();
