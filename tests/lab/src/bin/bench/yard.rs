@@ -33,6 +33,9 @@ pub(crate) const GREEN: &str = "green";
 pub(crate) const WEBHOOK_TOKEN: &str = "webhook-secret-of-the-bench";
 const API_TOKEN: &str = "api-secret-of-the-bench";
 
+/// How long the outside is watched: longer than Switchyard, which says why nothing comes.
+const WITNESS: Duration = Duration::from_secs(2 * PATIENCE.as_secs());
+
 /// A running Switchyard and its world. Dropping it stops everything.
 pub(crate) struct Yard {
     pub(crate) switchyard: Switchyard,
@@ -127,7 +130,7 @@ impl Yard {
 
     /// Waits until Switchyard says that `cluster` holds the fleet and that this was seen done.
     pub(crate) async fn seen_done(&self, cluster: &str, every: Duration) -> Result<()> {
-        patient(every, &format!("{FLEET} is in {cluster}"), async || {
+        patient(PATIENCE, every, &format!("{FLEET} is in {cluster}"), async || {
             let fleet = self.switchyard.api(&format!("fleets/{FLEET}")).await?;
             let decision = &fleet["decision"];
             let there = decision["to"] == cluster && decision["state"] == "done";
@@ -141,7 +144,7 @@ impl Yard {
     pub(crate) async fn tagged(&self, green: bool) -> Result<()> {
         let (blue, rest) = self.runners.runners.split_at(self.runners.runners.len() / 2);
         let wanted = if green { rest } else { blue };
-        patient(Duration::from_millis(2), "every record has its tag", async || {
+        patient(WITNESS, Duration::from_millis(2), "every record has its tag", async || {
             let holders = self.gitlab.admin().holders(TAG);
             let have = wanted.iter().filter(|runner| holders.contains(&runner.id)).count();
             ensure!(have == wanted.len(), "{have} of {} carry {TAG}", wanted.len());
@@ -162,7 +165,7 @@ impl Yard {
             question.extend(label.as_bytes());
         }
         question.extend([0, 5, 0, 1]);
-        patient(Duration::from_millis(2), &format!("BIND answers {cluster}"), async || {
+        patient(WITNESS, Duration::from_millis(2), &format!("BIND answers {cluster}"), async || {
             socket.send(&question).await?;
             let mut answer = [0; 512];
             let length = socket.recv(&mut answer).await?;
@@ -174,12 +177,17 @@ impl Yard {
     }
 }
 
-/// Like [`until`], which asks for the first time at once and then too seldom to measure with.
-async fn patient(every: Duration, what: &str, mut probe: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+/// Like [`until`], which asks too seldom to measure with.
+async fn patient(
+    limit: Duration,
+    every: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<()>,
+) -> Result<()> {
     let start = tokio::time::Instant::now();
     while let Err(error) = probe().await {
-        if start.elapsed() > PATIENCE {
-            return Err(error).with_context(|| format!("waited {PATIENCE:?} in vain until {what}"));
+        if start.elapsed() > limit {
+            return Err(error).with_context(|| format!("waited {limit:?} in vain until {what}"));
         }
         tokio::time::sleep(every).await;
     }
@@ -240,7 +248,9 @@ async fn answer(State(told): State<Arc<Told>>, body: String) -> String {
         let found = form_urlencoded::parse(body.as_bytes()).find(|(key, _)| key == name);
         found.map(|(_, value)| value.into_owned()).unwrap_or_default()
     };
+    // Prometheus takes seconds as well as RFC 3339.
     let (query, time) = (field("query"), field("time"));
+    let time = time.parse::<jiff::Timestamp>().map_or(time, |at| at.as_duration().as_secs_f64().to_string());
     if query.contains("system_id") {
         return told.managers.clone();
     }
