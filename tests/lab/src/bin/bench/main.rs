@@ -77,7 +77,7 @@ fn table(webhooks: &Webhooks, failover: &Failover, scrape: &Scrape) -> String {
     row(
         format!("webhooks, {clients}: each on the disk before its answer"),
         load(switchyard),
-        format!("{per_commit:.1} per fsync"),
+        format!("{per_commit:.1} store operations per commit"),
     );
     for (how, other) in
         [("`/bin/true` started after the answer", later), ("`/bin/true` ended before the answer", waits)]
@@ -126,7 +126,9 @@ fn table(webhooks: &Webhooks, failover: &Failover, scrape: &Scrape) -> String {
     );
     for (what, pass) in [("as fast as it can".to_owned(), pass), (format!("after {LATENCY:?}"), slow_pass)] {
         row(
-            format!("pass over {records} runner records, {pages} GitLab calls, each answered {what}"),
+            format!(
+                "pass over {records} runner records, about {pages:.0} GitLab calls, each answered {what}"
+            ),
             format!("{:.0} ms", milliseconds(pass.time)),
             format!("{:.0} ms CPU of Switchyard", milliseconds(pass.cpu)),
         );

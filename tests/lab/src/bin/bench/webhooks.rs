@@ -47,7 +47,7 @@ pub(crate) struct Load {
 /// All of them.
 pub(crate) struct Webhooks {
     pub(crate) switchyard: Load,
-    /// Webhooks per transaction of the store.
+    /// Operations per transaction of the store; nearly all are webhooks.
     pub(crate) per_commit: f64,
     /// The command is started after the answer.
     pub(crate) later: Load,

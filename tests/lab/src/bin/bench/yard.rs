@@ -19,7 +19,7 @@ use switchyard_lab::{
     gitlab::{Config as GitlabConfig, Fault, Kind, Match, RunnerSpec, Simulator, TokenSpec, VirtualRunners},
     http, ports,
     switchyard::Switchyard,
-    wait::{PATIENCE, until},
+    wait::PATIENCE,
 };
 use tempfile::TempDir;
 use tokio::task::AbortHandle;
@@ -177,7 +177,7 @@ impl Yard {
     }
 }
 
-/// Like [`until`], which asks too seldom to measure with.
+/// Like `wait::until`, as often as a measurement needs.
 async fn patient(
     limit: Duration,
     every: Duration,
@@ -324,14 +324,17 @@ impl Passes {
         Ok((count, Pass { time: mean(self.time, now.time), cpu: mean(self.cpu, now.cpu) }))
     }
 
-    /// The mean of the next so many.
+    /// The mean of the next so many. Asks seldom: what it asks for costs CPU time, too.
     pub(crate) async fn next(switchyard: &Switchyard, wanted: f64) -> Result<Pass> {
         let before = Self::read(switchyard).await?;
-        until(2 * PATIENCE, "the passes are over", async || {
-            let (count, mean) = before.since(switchyard).await?;
+        let mut mean = None;
+        patient(2 * PATIENCE, Duration::from_secs(2), "the passes are over", async || {
+            let (count, pass) = before.since(switchyard).await?;
+            mean = Some(pass);
             ensure!(count >= wanted, "{count} of {wanted}");
-            Ok(mean)
+            Ok(())
         })
-        .await
+        .await?;
+        mean.context("no pass was ended")
     }
 }
