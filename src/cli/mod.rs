@@ -252,9 +252,10 @@ fn complain(text: &str) {
     eprintln!("switchyard: {text}");
 }
 
-#[expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
+/// A reader that went away, such as `head`, has read enough.
 fn say(text: &str) {
-    println!("{}", text.trim_end());
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
 fn load(path: &std::path::Path) -> Result<Config, config::Problems> {
