@@ -260,11 +260,12 @@ async fn promise_4_a_decision_waits_for_the_move_before_it() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory).await;
     let (rnd, first) = (fleet(), Generation(1));
-    assert_eq!(
-        store.commit_decision(&decision(2, 0)).await.unwrap(),
-        Committed::Superseded { latest: Generation(0) }
-    );
     assert_eq!(store.commit_decision(&decision(1, 0)).await.unwrap(), Committed::Yes);
+    assert_eq!(
+        store.commit_decision(&decision(3, 1)).await.unwrap(),
+        Committed::Superseded { latest: first },
+        "not the next"
+    );
     assert_eq!(
         store.commit_decision(&decision(2, 1)).await.unwrap(),
         Committed::InFlight { generation: first }
