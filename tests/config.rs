@@ -102,7 +102,7 @@ fn the_example_becomes_what_it_says() {
     let rnd: FleetName = "rnd".parse().unwrap();
     let blue: ClusterName = "blue".parse().unwrap();
     let fleet = &config.topology.fleets[&rnd];
-    assert!(fleet.enabled);
+    assert!(!fleet.enabled, "an example moves nothing");
     assert_eq!(fleet.home(), Some(&blue));
     assert_eq!(fleet.failback, Failback::Manual);
     assert_eq!(fleet.pools[&blue].selector, PoolSelector::HomeTag("runner-a".parse().unwrap()));

@@ -99,7 +99,7 @@ fn a_move_has_three_phases_and_then_nothing() {
     assert_eq!(world.settle("green", MoveState::Moving), [Phase::Prepare, Phase::Switch, Phase::Retire]);
     let last = world.plan("green", MoveState::Moving);
     assert!(last.complete && !last.drift, "{last}");
-    assert_eq!(last.to_string(), "nothing to do: what is decided has been seen true\n");
+    assert_eq!(last.to_string(), "no step: what is decided has been seen true\n");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use std::{path::Path, sync::Arc};
 
 use futures::future::join_all;
+use secrecy::ExposeSecret as _;
 
-use super::{Check, Exit, OutputFormat, complain, load, say};
+use super::{Check, Exit, OutputFormat, load, say};
 use crate::{
     app::setup,
     config::Config,
     model::{Finding, PoolSelector, Question, RecordSet, Severity},
+    store::Store,
 };
 
 /// A finding and the key it is about.
@@ -35,7 +37,8 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
                     .collect();
                 say(&serde_json::json!(found).to_string());
             } else {
-                complain(&problems.to_string());
+                let lines = problems.0.iter().map(|p| format!("ERROR   {p}\n"));
+                say(&format!("{}{}", lines.collect::<String>(), counted(problems.0.len(), "error")));
             }
             return Exit::Usage;
         }
@@ -49,6 +52,7 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
         crate::app::install_crypto();
         let (gitlab, dns, prometheus, alertmanager) =
             tokio::join!(gitlab(&config), dns(&config), prometheus(&config), alertmanager(&config));
+        found.push(store(&config));
         found.extend(gitlab.into_iter().chain(dns).chain(prometheus).chain(alertmanager));
     }
     let count = |severity| found.iter().filter(|f| f.finding.severity == severity).count();
@@ -56,12 +60,20 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
     match args.output.output {
         OutputFormat::Json => say(&serde_json::json!(found).to_string()),
         OutputFormat::Table => {
-            let fleets = config.topology.fleets.len();
-            let lines: Vec<String> = found.iter().map(line).collect();
-            say(&format!("{}\n{fleets} fleets, {errors} errors, {warnings} warnings", lines.join("\n")));
+            let lines: String = found.iter().map(|about| line(about) + "\n").collect();
+            say(&format!(
+                "{lines}{}, {}, {}",
+                counted(config.topology.fleets.len(), "fleet"),
+                counted(errors, "error"),
+                counted(warnings, "warning")
+            ));
         }
     }
     if errors > 0 { Exit::Failed } else { Exit::Done }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn line(About { path, finding }: &About) -> String {
@@ -72,6 +84,16 @@ fn line(About { path, finding }: &About) -> String {
     };
     let mend = if finding.mend.is_empty() { String::new() } else { format!("; {}", finding.mend) };
     format!("{word} {path}: {}{mend}", finding.what)
+}
+
+/// Whether the store can be written. That a running Switchyard has it is as it should be.
+fn store(config: &Config) -> About {
+    let finding = match Store::check(config.store.url.expose_secret()) {
+        Ok(()) => Finding::ok("can be opened"),
+        Err(error @ crate::store::Error::InUse { .. }) => Finding::ok(error.to_string()),
+        Err(error) => Finding::new(Severity::Error, super::chain(&error), ""),
+    };
+    about("store.url", finding)
 }
 
 /// The token, and whether every pool is found.

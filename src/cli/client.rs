@@ -11,7 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Act, Command, Exit, History, OutputFormat, Pause, Read, Remote, Switch, complain, load, say, show,
+    Ack, Command, Exit, History, OutputFormat, Pause, Read, Remote, Resume, Switch, Why, complain, load, say,
+    show,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,23 +30,35 @@ struct Client {
 enum Failure {
     Usage(String),
     Failed(String),
-    /// A gate holds it.
-    Held(String),
+    /// The problem document of a refusal; held when a gate holds it.
+    Refused {
+        held: bool,
+        text: String,
+        problem: Value,
+    },
 }
 
 impl Failure {
-    fn end(self) -> Exit {
-        let (text, exit) = match self {
-            Self::Usage(text) => (text, Exit::Usage),
-            Self::Failed(text) => (text, Exit::Failed),
-            Self::Held(text) => (text, Exit::Held),
+    /// Says it: a program that asked for JSON gets the problem document, or one in its shape, on standard output.
+    fn end(self, output: OutputFormat) -> Exit {
+        let (text, exit, problem) = match self {
+            Self::Usage(text) => (text, Exit::Usage, None),
+            Self::Failed(text) => (text, Exit::Failed, None),
+            Self::Refused { held, text, problem } => {
+                (text, if held { Exit::Held } else { Exit::Failed }, Some(problem))
+            }
         };
+        if output == OutputFormat::Json {
+            let problem = problem.unwrap_or_else(|| json!({"title": "Failed", "detail": text}));
+            say(&format!("{problem:#}"));
+        }
         complain(&text);
         exit
     }
 }
 
 pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
+    let output = command.output();
     let result = match command {
         Command::Plan(Read { fleet, remote }) => {
             read(config_file, &remote, "plan", fleet, None, show::plan).await
@@ -58,28 +71,32 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
         }
         Command::Switch(args) => switch(config_file, args).await,
         Command::Pause(Pause { fleet, lasts, why, remote }) => {
-            let mut body = json!({"reason": why.reason, "author": why.author});
-            if let Some(lasts) = lasts {
-                body["for"] = json!(lasts);
-            }
-            act(config_file, &remote, fleet.as_deref(), "pause", body).await
+            let more = lasts.map_or(json!({}), |lasts| json!({"for": lasts}));
+            act(config_file, &remote, fleet.as_deref(), "pause", &why, more).await
         }
-        Command::Resume(Act { fleet, why, remote }) => {
-            let body = json!({"reason": why.reason, "author": why.author});
-            act(config_file, &remote, fleet.as_deref(), "resume", body).await
+        Command::Resume(Resume { fleet, why, remote }) => {
+            act(config_file, &remote, fleet.as_deref(), "resume", &why, json!({})).await
         }
-        Command::Ack(Act { fleet: Some(fleet), why, remote }) => {
-            let body = json!({"reason": why.reason, "author": why.author});
-            act(config_file, &remote, Some(&fleet), "ack", body).await
-        }
-        Command::Ack(_) => {
-            Err(Failure::Usage("ack needs the fleet: switchyard ack FLEET --reason …".to_owned()))
+        Command::Ack(Ack { fleet, why, remote }) => {
+            act(config_file, &remote, Some(&fleet), "ack", &why, json!({})).await
         }
         Command::Serve(_) | Command::Check(_) => {
             Err(Failure::Usage("not a command for a running Switchyard".into()))
         }
     };
-    result.unwrap_or_else(Failure::end)
+    result.unwrap_or_else(|failure| failure.end(output))
+}
+
+/// Why, and who says so.
+fn signed(why: &Why, mut body: Value) -> Result<Value, Failure> {
+    let author =
+        why.author.clone().filter(|author| !author.is_empty()).or_else(|| std::env::var("LOGNAME").ok());
+    let author = author.ok_or_else(|| {
+        Failure::Usage("say who you are with --author NAME: neither $USER nor $LOGNAME is set".to_owned())
+    })?;
+    body["reason"] = json!(why.reason);
+    body["author"] = json!(author);
+    Ok(body)
 }
 
 impl Client {
@@ -134,7 +151,8 @@ impl Client {
             return Err(Failure::Failed(format!("{url} answered {status}, and not as a Switchyard does")));
         };
         let held = value.get("outcome").and_then(Value::as_str).is_some_and(|o| o.starts_with("held:"));
-        Err(if held { Failure::Held(detail) } else { Failure::Failed(format!("{status}: {detail}")) })
+        let text = if held { detail } else { format!("{status}: {detail}") };
+        Err(Failure::Refused { held, text, problem: value })
     }
 
     fn print(&self, value: &Value, table: impl Fn(&Value) -> String) {
@@ -170,8 +188,10 @@ async fn act(
     remote: &Remote,
     fleet: Option<&str>,
     verb: &str,
-    body: Value,
+    why: &Why,
+    more: Value,
 ) -> Result<Exit, Failure> {
+    let body = signed(why, more)?;
     let client = Client::new(config_file, remote)?;
     let path = match fleet {
         Some(fleet) => format!("/api/v1/fleets/{fleet}/{verb}"),
@@ -186,7 +206,7 @@ async fn switch(config_file: &Path, args: Switch) -> Result<Exit, Failure> {
     let Switch { fleet, to, from, no_wait, why, remote } = args;
     let client = Client::new(config_file, &remote)?;
     let from = (from != "none").then_some(from);
-    let body = json!({"to": to, "from": from, "reason": why.reason, "author": why.author});
+    let body = signed(&why, json!({"to": to, "from": from}))?;
     let path = format!("/api/v1/fleets/{fleet}");
     let answer = client.send(Method::POST, &format!("{path}/switch"), Some(&body)).await?;
     let generation = answer.get("generation").and_then(Value::as_u64);

@@ -71,9 +71,26 @@ enum Command {
     /// Stop automatic moves of a fleet, or of all fleets.
     Pause(Pause),
     /// Allow automatic moves again.
-    Resume(Act),
+    Resume(Resume),
     /// Acknowledge a failed move, so that the fleet may be moved again.
-    Ack(Act),
+    Ack(Ack),
+}
+
+impl Command {
+    /// How the answer shall be printed.
+    fn output(&self) -> OutputFormat {
+        match self {
+            Self::Serve(_) => OutputFormat::Table,
+            Self::Check(args) => args.output.output,
+            Self::Plan(Read { remote, .. })
+            | Self::Explain(Read { remote, .. })
+            | Self::History(History { remote, .. })
+            | Self::Switch(Switch { remote, .. })
+            | Self::Pause(Pause { remote, .. })
+            | Self::Resume(Resume { remote, .. })
+            | Self::Ack(Ack { remote, .. }) => remote.output.output,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -131,8 +148,8 @@ struct Read {
 struct History {
     /// Only this fleet.
     fleet: Option<String>,
-    /// How many entries, newest last.
-    #[arg(long, default_value_t = 100)]
+    /// How many entries: the newest ones. The table ends with the newest; JSON begins with it.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     #[command(flatten)]
     remote: Remote,
@@ -143,9 +160,9 @@ struct Why {
     /// Why; it is recorded.
     #[arg(long)]
     reason: String,
-    /// Who asks; it is recorded.
+    /// Who asks; it is recorded. By default $USER, or $LOGNAME.
     #[arg(long, env = "USER")]
-    author: String,
+    author: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -181,9 +198,19 @@ struct Pause {
 }
 
 #[derive(Debug, Args)]
-struct Act {
-    /// The fleet; `resume` without it means the pause of all fleets.
+struct Resume {
+    /// The fleet; without it, the pause of all fleets ends.
     fleet: Option<String>,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Ack {
+    /// The fleet.
+    fleet: String,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]

@@ -35,7 +35,7 @@ pub(super) fn read(root: &Table<'_>, providers: &BTreeMap<String, Provider>) -> 
     let mut all = Fleets::default();
     let tables = root.named("fleets", "<fleet>");
     if tables.is_empty() && !root.has("fleets") {
-        root.warn("fleets", "there is none: nothing is watched", "add [fleets.NAME]");
+        root.problem("fleets", "there is none: nothing would be watched", "add [fleets.NAME]");
     }
     for (name, table) in tables {
         let texts = common.with(&table.table("evidence"));

@@ -79,10 +79,8 @@ impl Rfc2136 {
                 (Rcode::NXRRSET | Rcode::YXRRSET | Rcode::YXDOMAIN | Rcode::NXDOMAIN, Ok(())) => {
                     Finding::new(
                         Severity::Ok,
-                        format!(
-                            "{} takes updates of {name} (PowerDNS has no rights by name: the key is good)",
-                            self.server
-                        ),
+                        // PowerDNS has no rights by name: there, this proves the key alone.
+                        format!("{} takes updates of {name} with this key", self.server),
                         "",
                     )
                 }

@@ -125,6 +125,20 @@ pub(super) async fn history(
         None => None,
         Some(name) => Some(name.parse::<FleetName>().map_err(|_| unknown(name))?),
     };
-    let limit = filter.limit.unwrap_or(100).min(HISTORY_LIMIT);
-    Ok(Json(server.store.history(fleet.as_ref(), limit).await?))
+    let limit = filter.limit.unwrap_or(100);
+    if !(1..=HISTORY_LIMIT).contains(&limit) {
+        let detail = format!("limit is {limit}; it must be from 1 to {HISTORY_LIMIT}.");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+    }
+    let entries = server.store.history(fleet.as_ref(), limit).await?;
+    // A fleet that is not configured any more has its history all the same.
+    match fleet {
+        Some(name)
+            if !entries.iter().any(|e| e.fleet() == Some(&name))
+                && !server.status.borrow().fleets.contains_key(&name) =>
+        {
+            Err(unknown(name.as_str()))
+        }
+        _ => Ok(Json(entries)),
+    }
 }

@@ -103,7 +103,7 @@ impl fmt::Display for Plan {
             writeln!(f, "  ~ waiting: {waiting}")?;
         }
         if self.complete {
-            writeln!(f, "nothing to do: what is decided has been seen true")?;
+            writeln!(f, "no step: what is decided has been seen true")?;
         }
         Ok(())
     }

@@ -21,23 +21,9 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock of `database`, or says who has it.
     pub(super) fn take(database: &Path, holder: &Holder) -> Result<Self, Error> {
-        let mut path = database.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = lock_of(database);
         let mut file = open_private(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                // The holder writes after it locks, so the text may not be there yet.
-                let holder = match file.read_to_string(&mut text) {
-                    Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
-                    _ => "another process".to_owned(),
-                };
-                return Err(Error::InUse { path: database.to_owned(), holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(Error::File { path, source: Arc::new(source) }),
-        }
+        lock(&mut file, database)?;
         let text = format!(
             "process {} on {}, listening on {}, since {}\n",
             std::process::id(),
@@ -49,6 +35,39 @@ impl Lock {
             .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(|source| Error::File { path, source: Arc::new(source) })?;
         Ok(Self { file })
+    }
+
+    /// Whether the lock of `database` is free; it is not taken.
+    pub(super) fn check(database: &Path) -> Result<(), Error> {
+        match OpenOptions::new().read(true).write(true).open(lock_of(database)) {
+            Ok(mut file) => lock(&mut file, database),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(Error::File { path: lock_of(database), source: Arc::new(source) }),
+        }
+    }
+}
+
+fn lock_of(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    PathBuf::from(path)
+}
+
+fn lock(file: &mut File, database: &Path) -> Result<(), Error> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // The holder writes after it locks, so the text may not be there yet.
+            let holder = match file.read_to_string(&mut text) {
+                Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+                _ => "another process".to_owned(),
+            };
+            Err(Error::InUse { path: database.to_owned(), holder })
+        }
+        Err(TryLockError::Error(source)) => {
+            Err(Error::File { path: lock_of(database), source: Arc::new(source) })
+        }
     }
 }
 

@@ -64,6 +64,14 @@ impl Store {
         Ok(Self { writer: Writer::start(pools, lock), read })
     }
 
+    /// Whether this process could open the store of `url`, without opening it or leaving anything behind.
+    ///
+    /// # Errors
+    /// What would keep it from that; [`Error::InUse`] when a process has it.
+    pub fn check(url: &str) -> Result<(), Error> {
+        schema::check(url)
+    }
+
     /// Takes reports of alerts, all in one transaction, and says what each changed. [`Error::Busy`] at once when too many
     /// writes wait: the sender shall come again.
     pub async fn upsert_signals(&self, signals: Vec<Signal>) -> Result<Vec<Upserted>, Error> {

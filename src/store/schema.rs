@@ -65,15 +65,35 @@ fn path(url: &str) -> Result<PathBuf, Error> {
     Ok(PathBuf::from(path))
 }
 
-/// Creates the file if it is not there, and gives its one true path: the lock must not depend on the spelling.
-fn create(path: &Path) -> Result<PathBuf, Error> {
+/// Whether [`open`] would find what it needs.
+pub(super) fn check(url: &str) -> Result<(), Error> {
+    let path = path(url)?;
+    let directory = directory(&path)?;
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        |source| Error::File { path, source: Arc::new(source) }
+    };
+    // A file without a name: what SQLite writes beside the database can be created.
+    tempfile::tempfile_in(directory).map_err(refused(directory))?;
+    if path.exists() {
+        fs::OpenOptions::new().read(true).write(true).open(&path).map_err(refused(&path))?;
+        let path = fs::canonicalize(&path).map_err(refused(&path))?;
+        Lock::check(&path)?;
+    }
+    Ok(())
+}
+
+fn directory(path: &Path) -> Result<&Path, Error> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    if !directory.is_dir() {
-        return Err(Error::NoDirectory(directory.to_owned()));
-    }
+    if directory.is_dir() { Ok(directory) } else { Err(Error::NoDirectory(directory.to_owned())) }
+}
+
+/// Creates the file if it is not there, and gives its one true path: the lock must not depend on the spelling.
+fn create(path: &Path) -> Result<PathBuf, Error> {
+    directory(path)?;
     // SQLite gives its log and index files the mode of the database file.
     lock::open_private(path)?;
     fs::canonicalize(path).map_err(|source| Error::File { path: path.to_owned(), source: Arc::new(source) })

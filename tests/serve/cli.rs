@@ -22,7 +22,8 @@ async fn check_tries_everything_and_says_what_is_wrong() {
     {
         assert!(said.stdout.contains(part), "{part:?} is not in: {}", said.stdout);
     }
-    assert!(said.stdout.ends_with("1 fleets, 0 errors, 0 warnings\n"), "{}", said.stdout);
+    assert!(said.stdout.ends_with("1 fleet, 0 errors, 0 warnings\n"), "{}", said.stdout);
+    assert!(said.stdout.contains("ok      store.url: can be opened"), "{}", said.stdout);
     assert_eq!(stage.cli(&["check", "--offline"]).await.code, 0);
 
     stage.secret("gitlab", "glpat-wrong");
@@ -34,6 +35,14 @@ async fn check_tries_everything_and_says_what_is_wrong() {
     let found: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
     assert!(found.iter().any(|f| f["path"] == "gitlab" && f["severity"] == "error"), "{found:?}");
     assert_eq!(stage.cli(&["check", "--offline"]).await.code, 0, "offline asks nobody");
+
+    let here = stage.settings["store"]["url"].clone();
+    stage.settings["store"]["url"] = json!("sqlite:///nowhere/switchyard.db");
+    stage.configure();
+    let said = stage.cli(&["check"]).await;
+    let wanted = "ERROR   store.url: the directory /nowhere for the store does not exist";
+    assert!(said.code == 1 && said.stdout.contains(wanted), "{said:?}");
+    stage.settings["store"]["url"] = here;
 
     // Nobody is there.
     stage.settings["prometheus"]["urls"] = json!(["http://127.0.0.1:9"]);
@@ -68,11 +77,17 @@ async fn what_can_be_read_is_shown_to_people_and_to_programs() {
         let rows: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
         assert!(said.code == 0 && !rows.is_empty(), "{args:?}: {said:?}");
     }
-    for what in ["plan", "explain"] {
-        let said = stage.cli(&[what, "nobody"]).await;
+    for what in ["plan", "explain", "history"] {
+        let said = stage.cli(&[what, "nobody", "--output", "json"]).await;
         assert_eq!(said.code, 1, "{what}: {said:?}");
         assert!(said.stderr.contains("There is no fleet \"nobody\""), "{what}: {said:?}");
+        let problem: Value = serde_json::from_str(&said.stdout).unwrap();
+        assert_eq!(problem["status"], 404, "{what}: {said:?}");
     }
+    let said = stage.cli(&["history", "--limit", "0"]).await;
+    assert!(said.code == 2 && said.stderr.contains("1..=1000"), "{said:?}");
+    let said = stage.cli(&["check"]).await;
+    assert!(said.code == 0 && said.stdout.contains("ok      store.url: the store"), "who has it: {said:?}");
 }
 
 #[tokio::test]
@@ -146,7 +161,7 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
     let said = stage.cli(&with_why(&["ack", "rnd"])).await;
     assert!(said.code == 0 && said.stdout.contains("there is no failed move"), "{said:?}");
     for (args, code, part) in [
-        (&["ack"][..], 2, "ack needs the fleet"),
+        (&["ack"][..], 2, "<FLEET>"),
         (&["ack", "nobody"], 1, "There is no fleet"),
         (&["pause", "nobody"], 1, "There is no fleet"),
         (&["pause", "rnd", "--for=-1h"], 1, "longer than nothing"),

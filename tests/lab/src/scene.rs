@@ -3,7 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -154,7 +156,7 @@ impl Scene {
             switchyard_address,
             dir,
         };
-        fs::write(scene.dir.path().join(TSIG_SECRET), scene.bind.tsig_secret())?;
+        write_secret(&scene.dir.path().join(TSIG_SECRET), scene.bind.tsig_secret())?;
         for cluster in config.clusters {
             scene.revive(&cluster).await?;
         }
@@ -434,7 +436,7 @@ impl Secrets {
         for (name, secret) in
             [(GITLAB_TOKEN, &self.gitlab), (WEBHOOK_TOKEN, &self.webhook), (API_TOKEN, &self.api)]
         {
-            fs::write(dir.join(name), secret).with_context(|| format!("cannot write {name}"))?;
+            write_secret(&dir.join(name), secret).with_context(|| format!("cannot write {name}"))?;
         }
         Ok(())
     }
@@ -467,4 +469,15 @@ fn merge(base: &mut Value, over: Value) {
         }
         (base, over) => *base = over,
     }
+}
+
+/// For its owner alone, as the files of a real installation are.
+fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(secret.as_bytes())
 }

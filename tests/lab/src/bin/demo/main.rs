@@ -201,6 +201,10 @@ impl Stage {
             tokio::time::sleep(TICK * 5).await;
         };
         self.screen.tell(&format!("{}{}", answer.stdout, answer.stderr))?;
+        if at_once && answer.code == 3 {
+            self.screen
+                .tell("a gate holds it: wait for its alert to end, or ask explain; then press f again")?;
+        }
         ensure!(at_once || answer.code == 0, "the fleet was not sent home: exit code {}", answer.code);
         Ok(())
     }
@@ -228,8 +232,9 @@ impl Stage {
              \x20 GitLab        {gitlab}/-/lab/state\n\
              \x20 DNS           dig @{host} -p {port} {NAME}\n\
              \x20 logs          {logs}\n\
-             \x20 why it acts   {binary} explain {FLEET} --config.file {config} --url {switchyard}\n\
-             \x20 the story     {binary} history {FLEET} --config.file {config} --url {switchyard}\n\n\
+             \x20 commands      export SWITCHYARD_CONFIG_FILE={config}\n\
+             \x20               {binary} explain     # every gate and what it saw; also: check, plan, history,\n\
+             \x20               {binary} pause --reason 'a look around'     # then resume; also: switch, ack\n\n\
              Keys: k kill the holder's cluster   r revive   f send the fleet home   q quit\n",
             gitlab = scene.gitlab.url(),
             logs = scene.dir().display(),
