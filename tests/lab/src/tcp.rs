@@ -1,0 +1,112 @@
+//! A way between a client and a server that a test can close: refused, or open and silent.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::ports;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Open,
+    /// Connections are ended, new ones too.
+    Cut,
+    /// Connections stay, and nothing passes any more.
+    Silent,
+}
+
+/// A TCP relay. Dropping it ends all connections.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    way: watch::Sender<Way>,
+    accepting: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Listens on a free port and hands every connection on to `to`.
+    pub async fn start(to: SocketAddr) -> Result<Self> {
+        let address = ports::free_address()?;
+        let listener = TcpListener::bind(address).await?;
+        let (way, seen) = watch::channel(Way::Open);
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay(client, to, seen.clone()));
+            }
+        });
+        Ok(Self { address, way, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends every connection, and every new one at once.
+    pub fn cut(&self) {
+        self.way.send_replace(Way::Cut);
+    }
+
+    /// Keeps every connection open and passes nothing on, like a firewall that drops packets.
+    pub fn silence(&self) {
+        self.way.send_replace(Way::Silent);
+    }
+
+    /// Lets new connections through. What was cut or silent is ended: a lost byte never comes again.
+    pub fn mend(&self) {
+        self.way.send_replace(Way::Open);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.way.send_replace(Way::Cut);
+    }
+}
+
+async fn relay(client: TcpStream, to: SocketAddr, way: watch::Receiver<Way>) {
+    let open = *way.borrow() == Way::Open;
+    if !open {
+        return ended(way).await;
+    }
+    let Ok(server) = TcpStream::connect(to).await else { return };
+    let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
+    tokio::select! {
+        () = copy(client_in, server_out, way.clone()) => {}
+        () = copy(server_in, client_out, way.clone()) => {}
+        () = ended(way) => {}
+    }
+}
+
+/// Waits until a connection has to end: at once when the way is cut, later when a silent way is mended.
+async fn ended(mut way: watch::Receiver<Way>) {
+    let Ok(now) = way.wait_for(|way| *way != Way::Open).await.map(|way| *way) else { return };
+    if now == Way::Silent {
+        let _ = way.wait_for(|way| *way != Way::Silent).await;
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: watch::Receiver<Way>) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await;
+        // Neither bytes nor an end pass a silent way.
+        if *way.borrow() == Way::Silent {
+            return std::future::pending().await;
+        }
+        let Ok(read @ 1..) = read else { return };
+        if to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
