@@ -29,6 +29,11 @@ fn a_dead_holder_and_an_able_standby_make_a_failover() {
     assert_eq!(decision.gates.len(), Gate::ALL.len());
 }
 
+/// What a person's request comes to.
+fn asked(case: &Case) -> Outcome {
+    case.decide().answer.expect("every request is answered by the pass that sees it").outcome
+}
+
 /// One way to close each gate, everything else as in the failover above.
 fn closed(gate: Gate) -> Case {
     let mut case = Case::blue_dies();
@@ -89,15 +94,12 @@ fn a_planned_move_is_judged_by_what_keeps_it_safe_and_by_nothing_else() {
     for gate in Gate::ALL {
         let mut case = closed(gate);
         case.request(Some("blue"), "green");
+        let judged = judges(MoveKind::Switchover, gate);
+        let wanted = if judged { Outcome::Held(gate) } else { Outcome::Decided };
         let pass = case.decide();
-        let wanted = match gate {
-            Gate::SingleFlight => Outcome::Moving,
-            gate if judges(MoveKind::Switchover, gate) => Outcome::Held(gate),
-            _ => Outcome::Decided,
-        };
-        assert_eq!(pass.outcome, wanted, "{gate}: {}", pass.sentence);
-        let answer = if gate == Gate::SingleFlight { Outcome::Held(gate) } else { wanted };
-        assert_eq!(pass.answer, Some((1, answer)), "every request is answered");
+        let answer = pass.answer.expect("an answer");
+        assert_eq!((answer.request, answer.outcome), (1, wanted), "{gate}: {}", answer.sentence);
+        assert_eq!(pass.decision.is_some(), !judged, "{gate}");
     }
 }
 
@@ -105,16 +107,16 @@ fn a_planned_move_is_judged_by_what_keeps_it_safe_and_by_nothing_else() {
 fn a_person_names_the_holder_they_expect() {
     let mut case = Case::blue_holds();
     case.request(Some("green"), "blue");
-    assert_eq!(outcome(&case), Outcome::UnexpectedHolder);
+    assert_eq!(asked(&case), Outcome::UnexpectedHolder);
     case.requests.clear();
     case.request(None, "green");
-    assert_eq!(outcome(&case), Outcome::UnexpectedHolder);
+    assert_eq!(asked(&case), Outcome::UnexpectedHolder);
     case.requests.clear();
     case.request(Some("blue"), "red");
-    assert_eq!(outcome(&case), Outcome::UnknownCluster);
+    assert_eq!(asked(&case), Outcome::UnknownCluster);
     case.requests.clear();
     case.request(Some("blue"), "blue");
-    assert_eq!(outcome(&case), Outcome::Steady);
+    assert_eq!(asked(&case), Outcome::Steady);
     case.requests.clear();
     case.request(Some("blue"), "green");
     let decision = case.decide().decision.expect("a decision");
@@ -123,22 +125,21 @@ fn a_person_names_the_holder_they_expect() {
 
 #[test]
 fn every_request_is_answered_by_the_pass_that_sees_it() {
-    let answer = |case: &Case| case.decide().answer.map(|(_, outcome)| outcome);
     let mut case = Case::blue_holds();
     case.request(Some("blue"), "green");
     case.evidence().managers.insert("s_1".into(), [cluster("blue"), cluster("green")].into());
-    assert_eq!(answer(&case), Some(Outcome::SharedRunner));
+    assert_eq!(asked(&case), Outcome::SharedRunner);
 
     let mut case = Case::blue_holds();
     case.request(None, "green");
     case.decisions.clear();
     case.observation.runners = Seen::Unknown("502".into());
-    assert_eq!(answer(&case), Some(Outcome::Blind), "and not carried out when GitLab is back");
+    assert_eq!(asked(&case), Outcome::Blind, "and not carried out when GitLab is back");
 
     let mut case = Case::blue_holds();
     case.request(Some("blue"), "green");
     case.requests[0].at = at(NOW - 61);
-    assert_eq!(answer(&case), Some(Outcome::Expired), "asked of a process that was not there");
+    assert_eq!(asked(&case), Outcome::Expired, "asked of a process that was not there");
     assert!(case.decide().decision.is_none());
 }
 
@@ -148,7 +149,7 @@ fn a_failed_move_is_tried_again_by_a_person_once_acknowledged() {
     let mut failed = decision(2, MoveKind::Failover, Some("blue"), "green", 0, MoveState::Failed);
     case.decisions.insert(rnd(), failed.clone());
     case.request(Some("green"), "green");
-    assert_eq!(outcome(&case), Outcome::Held(Gate::NotLatched));
+    assert_eq!(asked(&case), Outcome::Held(Gate::NotLatched));
     failed.acknowledged_at = Some(at(10));
     case.decisions.insert(rnd(), failed);
     let again = case.decide().decision.expect("a decision");
@@ -174,7 +175,37 @@ fn what_is_found_is_adopted_and_moved_by_nobody() {
     case.request(None, "green");
     assert_eq!(outcome(&case), Outcome::Decided, "a person says which one");
     case.observation.runners = Seen::Unknown("502".into());
-    assert_eq!(outcome(&case), Outcome::Blind);
+    assert_eq!((outcome(&case), asked(&case)), (Outcome::Blind, Outcome::Blind));
+}
+
+#[test]
+fn a_refusal_is_told_to_the_person_and_the_fleet_keeps_its_own_sentence() {
+    let mut case = Case::blue_holds();
+    let own = case.decide();
+    case.request(Some("green"), "blue");
+    let pass = case.decide();
+    assert_eq!((pass.outcome, &pass.sentence), (own.outcome, &own.sentence));
+    let sentence = pass.answer.expect("an answer").sentence;
+    assert_eq!(sentence, "rnd is held by blue, not by green as the request expects: nothing was done.");
+
+    // Nor does a wrong request keep Switchyard from what an alert asks for.
+    let mut case = Case::blue_dies();
+    case.request(Some("green"), "blue");
+    assert_eq!((outcome(&case), asked(&case)), (Outcome::Decided, Outcome::UnexpectedHolder));
+}
+
+#[test]
+fn an_alert_that_names_no_usable_target_is_told_so() {
+    let said = |target: &str| {
+        let mut case = Case::blue_dies();
+        case.signals[1].target = Some(cluster(target));
+        let pass = case.decide();
+        assert_eq!(pass.outcome, Outcome::Held(Gate::TargetAble));
+        pass.sentence
+    };
+    let held = "rnd: failover from blue held by target_able: the alert names";
+    assert_eq!(said("blue"), format!("{held} blue as the target, and that is the cluster that fails."));
+    assert_eq!(said("red"), format!("{held} red as the target, and rnd has no pool there."));
 }
 
 #[test]

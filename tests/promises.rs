@@ -338,3 +338,67 @@ async fn steps_that_are_refused_are_not_hammered() {
     let steps = harness.history().await.iter().filter(|e| matches!(e, HistoryEntry::Step(_))).count();
     assert!((2..=14).contains(&steps), "two steps at most every ten seconds, not {steps} in a minute");
 }
+
+/// A pause counts from the moment it is answered, also when a pass that began before wants to tidy up.
+#[tokio::test]
+async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
+    use switchyard::{
+        model::{Fence, Override, OverrideKind, Phase},
+        store::Started,
+    };
+    let mut harness = failed_over().await;
+    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
+        runners.push(runner(9, "blue", true));
+    }
+    let steps = |harness: &Harness| harness.fleet().plan.map(|plan| plan.steps).unwrap_or_default();
+    harness.world.state().fault = Fault::LostRequest;
+    harness.pass().await;
+    let planned = steps(&harness);
+    assert_eq!(planned.len(), 1, "runner 9 loses the tag");
+    let pause = Override {
+        fleet: Some(rnd()),
+        kind: OverrideKind::Pause,
+        reason: "network works".to_owned(),
+        author: "ada".to_owned(),
+        since: harness.now(),
+        until: None,
+    };
+    harness.set(pause).await;
+    let fence = Fence { fleet: rnd(), generation: harness.fleet().generation };
+    let started = harness.store.steps_started(&fence, Phase::Retire, &planned, harness.now()).await.unwrap();
+    assert_eq!(started, Started::Paused);
+    let begun = harness.store.unfinished_steps().await.unwrap();
+    assert_eq!(begun, [], "nothing was written");
+
+    // A move that is under way goes on.
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.pass().await;
+    let pause = Override {
+        fleet: None,
+        kind: OverrideKind::Pause,
+        reason: "network works".to_owned(),
+        author: "ada".to_owned(),
+        since: harness.now(),
+        until: None,
+    };
+    harness.set(pause).await;
+    harness.settle().await;
+    assert_eq!(harness.world.holders(&harness.topology), ["green"], "{}", harness.fleet().sentence);
+}
+
+#[tokio::test]
+async fn a_refused_request_is_answered_and_written_down_and_the_fleet_keeps_its_sentence() {
+    let mut harness = adopted().await;
+    harness.pass().await;
+    let own = harness.fleet().sentence;
+    let id = harness.request(Some("green"), "blue").await;
+    harness.pass().await;
+    assert_eq!(harness.fleet().sentence, own);
+    assert_eq!(harness.status.borrow().answers[&id].outcome, Outcome::UnexpectedHolder);
+    let told = harness.history().await.into_iter().any(|entry| {
+        matches!(entry, HistoryEntry::Event { event, .. }
+            if event.author.as_deref() == Some("ada") && event.outcome == "unexpected_holder")
+    });
+    assert!(told, "{:#?}", harness.history().await);
+}

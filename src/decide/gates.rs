@@ -1,7 +1,7 @@
 //! The gates: each one a pure verdict with what it saw.
 
 use crate::model::{
-    Action, ClusterName, FleetRunners, Gate, GateReport, MoveKind, MoveState, Park, Question, Reading, Seen,
+    Action, ClusterName, Gate, GateReport, MoveKind, MoveState, Override, Park, Question, Reading, Seen,
     Signal, SignalState, SignedDuration, Timestamp, Verdict,
 };
 
@@ -54,7 +54,6 @@ impl View<'_> {
         from: Option<&ClusterName>,
         to: Option<&ClusterName>,
         signal: Option<&Signal>,
-        runners: Option<&FleetRunners>,
     ) -> (Vec<GateReport>, Option<Timestamp>) {
         let mut recheck: Option<Timestamp> = None;
         let reports = Gate::ALL
@@ -69,8 +68,8 @@ impl View<'_> {
                     Gate::GitlabReachable => self.gitlab_reachable(kind),
                     Gate::NotCommonCause => self.not_common_cause(),
                     Gate::SignalHeld => self.signal_held(kind, signal),
-                    Gate::Confirmed => self.confirmed(kind, from, to, signal, runners),
-                    Gate::TargetAble => self.target_able(kind, to, runners),
+                    Gate::Confirmed => self.confirmed(kind, from, to, signal),
+                    Gate::TargetAble => self.target_able(kind, to),
                     Gate::TargetStronger => self.target_stronger(from, to),
                     Gate::CooledDown => self.cooled_down(),
                     Gate::Budget => self.budget(),
@@ -94,7 +93,7 @@ impl View<'_> {
     }
 
     fn not_paused(&self) -> Judged {
-        match self.input.overrides.iter().find(|o| o.applies(&self.fleet.name, self.input.now)) {
+        match Override::pause(self.input.overrides, &self.fleet.name, self.input.now) {
             None => judged(true, "no pause"),
             Some(pause) => Judged {
                 open: false,
@@ -244,7 +243,6 @@ impl View<'_> {
         from: Option<&ClusterName>,
         to: Option<&ClusterName>,
         signal: Option<&Signal>,
-        runners: Option<&FleetRunners>,
     ) -> Judged {
         let thresholds = &self.fleet.thresholds;
         if kind == MoveKind::Failback {
@@ -259,7 +257,7 @@ impl View<'_> {
         let dead = reading.judge(|v| v >= thresholds.failover) == Verdict::Unhealthy;
         let mut saw = format!("{from} alive: {}, below {} is dead", reading.describe(), thresholds.failover);
         let mut open = dead;
-        if let (true, Some(signal), Some(runners)) = (dead, signal, runners) {
+        if let (true, Some(signal), Some(runners)) = (dead, signal, self.runners) {
             let pool = runners.pools.get(from).map(Vec::as_slice).unwrap_or_default();
             let heard: Vec<Option<Timestamp>> = pool
                 .iter()
@@ -285,24 +283,14 @@ impl View<'_> {
         Judged { open, saw, recheck: None, query: self.query(Question::Alive) }
     }
 
-    fn target_able(
-        &self,
-        kind: MoveKind,
-        to: Option<&ClusterName>,
-        runners: Option<&FleetRunners>,
-    ) -> Judged {
+    fn target_able(&self, kind: MoveKind, to: Option<&ClusterName>) -> Judged {
         let Some(to) = to else { return judged(false, "there is no other cluster to go to") };
-        let (open, saw) = self.able(kind, to, runners);
+        let (open, saw) = self.able(kind, to);
         Judged { open, saw, recheck: None, query: self.query(Question::Able) }
     }
 
     /// Whether a cluster is proven able to hold the fleet, and what was seen.
-    pub(super) fn able(
-        &self,
-        kind: MoveKind,
-        to: &ClusterName,
-        runners: Option<&FleetRunners>,
-    ) -> (bool, String) {
+    pub(super) fn able(&self, kind: MoveKind, to: &ClusterName) -> (bool, String) {
         let thresholds = &self.fleet.thresholds;
         let share = self.reading(Question::Able, to);
         let count = self.reading(Question::AbleCount, to);
@@ -320,7 +308,7 @@ impl View<'_> {
         if kind.automatic() && self.firing(Action::Failover, to).is_some() {
             return (false, format!("{saw}; a failover alert about {to} fires"));
         }
-        let Some(runners) = runners else {
+        let Some(runners) = self.runners else {
             return (false, format!("{saw}; GitLab could not be read"));
         };
         let pool = runners.pools.get(to).map(Vec::as_slice).unwrap_or_default();

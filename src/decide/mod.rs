@@ -6,16 +6,16 @@
 mod gates;
 mod outcome;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
-    Generation, MoveKind, MoveState, Observation, Override, Request, Signal, SignalState, SignedDuration,
-    Timestamp, Topology,
+    Generation, MoveKind, MoveState, Observation, Override, Request, Seen, Signal, SignalState,
+    SignedDuration, Timestamp, Topology,
 };
 
 pub use gates::judges;
-pub use outcome::{FleetPass, Outcome};
+pub use outcome::{FleetPass, Outcome, RequestAnswer};
 
 /// A request that no pass has judged within this time is not carried out: Switchyard was down, and the person is gone.
 const REQUEST_LIFETIME: SignedDuration = SignedDuration::from_mins(1);
@@ -32,6 +32,8 @@ pub struct Input<'a> {
     pub signals: &'a [Signal],
     /// What was seen.
     pub observation: &'a Observation,
+    /// The runner records among it, sorted into each fleet's pools: [`Topology::assign`].
+    pub runners: &'a BTreeMap<FleetName, Seen<FleetRunners>>,
     /// The latest decision of each fleet.
     pub decisions: &'a BTreeMap<FleetName, Decision>,
     /// Recent decisions of all fleets, for cool-down and budget.
@@ -50,6 +52,7 @@ struct View<'a> {
     fleet: &'a Fleet,
     latest: Option<&'a Decision>,
     evidence: &'a FleetEvidence,
+    runners: Option<&'a FleetRunners>,
     /// Automatic moves over all fleets within the budget's window, this pass included.
     spent: u32,
 }
@@ -59,10 +62,15 @@ struct Proposal<'a> {
     kind: MoveKind,
     from: Option<&'a ClusterName>,
     candidates: Vec<&'a ClusterName>,
+    /// Why there is no candidate, if there is none.
+    nowhere: String,
     signal: Option<&'a Signal>,
     reason: String,
     author: String,
 }
+
+/// What is said about a fleet that Prometheus was not asked about.
+static NO_EVIDENCE: LazyLock<FleetEvidence> = LazyLock::new(FleetEvidence::default);
 
 /// Judges every fleet. Fleets are judged in the order of their names; those decided first use up the budget first.
 pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
@@ -72,21 +80,9 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
         .iter()
         .filter(|m| m.kind.automatic() && input.now.duration_since(m.decided_at) < budget.window)
         .count() as u32;
-    let nothing = FleetEvidence::default();
     let mut passes = BTreeMap::new();
     for (name, fleet) in &input.topology.fleets {
-        let view = View {
-            input,
-            fleet,
-            latest: input.decisions.get(name),
-            evidence: input.observation.evidence.fleets.get(name).unwrap_or(&nothing),
-            spent,
-        };
-        let mut pass = view.decide();
-        // A request is answered by the pass that sees it: none is carried out later, when nobody expects it any more.
-        if let (None, Some(request)) = (pass.answer, view.request()) {
-            pass.answer = Some((request.id, pass.outcome));
-        }
+        let pass = View::new(input, fleet, spent).decide();
         if pass.decision.as_ref().is_some_and(|d| d.kind.automatic()) {
             spent += 1;
         }
@@ -95,42 +91,59 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
     passes
 }
 
+/// Whether the holder, as decided last, is proven able: what it does not hold may be tidied up.
+pub fn holder_able(input: Input<'_>, fleet: &Fleet) -> bool {
+    let view = View::new(input, fleet, 0);
+    view.latest.is_some_and(|d| view.able(MoveKind::Failover, &d.to).0)
+}
+
 impl<'a> View<'a> {
-    fn decide(&self) -> FleetPass {
-        let runners = self.input.observation.runners.known().map(|runners| self.fleet.assign(runners));
-        if let Some(shared) = runners.as_ref().and_then(|r| r.shared_runner(&self.evidence.managers)) {
-            let sentence = format!("{}: {shared}.", self.fleet.name);
-            return self.pass(Outcome::SharedRunner, sentence, self.watch(None, runners.as_ref()));
+    fn new(input: Input<'a>, fleet: &'a Fleet, spent: u32) -> Self {
+        Self {
+            input,
+            fleet,
+            latest: input.decisions.get(&fleet.name),
+            evidence: input.observation.evidence.fleets.get(&fleet.name).unwrap_or(&NO_EVIDENCE),
+            runners: input.runners.get(&fleet.name).and_then(Seen::known),
+            spent,
         }
-        let request = self.request();
-        let Some(latest) = self.latest else {
-            return self.first_sight(runners.as_ref(), request);
-        };
+    }
+
+    /// A request is answered by the pass that sees it: none is carried out later, when nobody expects it any more. What
+    /// is not granted is told to the person and to the history; the fleet's own sentence stays.
+    fn decide(&self) -> FleetPass {
+        let Some(request) = self.request() else { return self.own() };
+        let asked = self.requested(request);
+        let answer =
+            RequestAnswer { request: request.id, outcome: asked.outcome, sentence: asked.sentence.clone() };
+        let pass = if asked.decision.is_some() { asked } else { self.own() };
+        FleetPass { answer: Some(answer), ..pass }
+    }
+
+    /// What the fleet comes to when no person asks for anything.
+    fn own(&self) -> FleetPass {
+        let name = &self.fleet.name;
+        if let Some(sentence) = self.shared() {
+            return self.pass(Outcome::SharedRunner, sentence, self.watch(None));
+        }
+        let Some(latest) = self.latest else { return self.first_sight() };
+        let holder = Some(&latest.to);
         if latest.state == MoveState::Moving {
-            let gates = self.watch(Some(&latest.to), runners.as_ref());
             let sentence = format!(
-                "{} is moving from {} to {} (generation {}).",
-                self.fleet.name,
+                "{name} is moving from {} to {} (generation {}).",
                 or_nobody(latest.from.as_ref()),
                 latest.to,
                 latest.generation
             );
-            let mut pass = self.pass(Outcome::Moving, sentence, gates);
-            pass.answer = request.map(|r| (r.id, Outcome::Held(Gate::SingleFlight)));
-            return pass;
-        }
-        let holder = Some(&latest.to);
-        if let Some(request) = request {
-            return self.requested(request, holder, runners.as_ref());
+            return self.pass(Outcome::Moving, sentence, self.watch(holder));
         }
         if let Some(proposal) = self.failover(&latest.to) {
-            return self.propose(&proposal, runners.as_ref());
+            return self.propose(&proposal);
         }
         if let Some(proposal) = self.failback(&latest.to) {
-            return self.propose(&proposal, runners.as_ref());
+            return self.propose(&proposal);
         }
-        let gates = self.watch(holder, runners.as_ref());
-        let name = &self.fleet.name;
+        let gates = self.watch(holder);
         if latest.latched() {
             let sentence = format!(
                 "{name} is latched: the {} to {to} failed (generation {}); mend the cause, then `switchyard ack {name}` and \
@@ -141,7 +154,7 @@ impl<'a> View<'a> {
             );
             return self.pass(Outcome::Held(Gate::NotLatched), sentence, gates);
         }
-        let Some(runners) = runners.as_ref() else {
+        let Some(runners) = self.runners else {
             let sentence = format!("{name} stays with {}: GitLab could not be read.", latest.to);
             return self.pass(Outcome::Blind, sentence, gates);
         };
@@ -159,26 +172,29 @@ impl<'a> View<'a> {
         self.pass(Outcome::Steady, sentence, gates)
     }
 
+    /// Why the fleet's records cannot be told apart, if they cannot.
+    fn shared(&self) -> Option<String> {
+        let shared = self.runners?.shared_runner(&self.evidence.managers)?;
+        Some(format!("{}: {shared}.", self.fleet.name))
+    }
+
     /// The oldest request about this fleet; the next one is judged by the next pass.
     fn request(&self) -> Option<&'a Request> {
         self.input.requests.iter().find(|r| r.fleet == self.fleet.name)
     }
 
     /// No decision yet: what is, shall be. Nobody or several holders is a question for a person.
-    fn first_sight(&self, runners: Option<&FleetRunners>, request: Option<&Request>) -> FleetPass {
+    fn first_sight(&self) -> FleetPass {
         let name = &self.fleet.name;
-        let Some(seen) = runners else {
+        let Some(seen) = self.runners else {
             let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
-            return self.pass(Outcome::Blind, sentence, self.watch(None, runners));
+            return self.pass(Outcome::Blind, sentence, self.watch(None));
         };
-        if let Some(request) = request {
-            return self.requested(request, None, runners);
-        }
         match seen.holders(&self.fleet.routing_tag).as_slice() {
             [holder] => {
                 let holder = (*holder).clone();
                 let sentence = format!("{name} is held by {holder}: adopted as found.");
-                let gates = self.watch(Some(&holder), runners);
+                let gates = self.watch(Some(&holder));
                 let mut pass = self.pass(Outcome::Adopted, sentence.clone(), gates);
                 pass.decision = Some(Decision {
                     fleet: name.clone(),
@@ -203,7 +219,7 @@ impl<'a> View<'a> {
                      {name} --from none --to CLUSTER`.",
                     self.fleet.routing_tag
                 );
-                self.pass(Outcome::NoHolder, sentence, self.watch(None, runners))
+                self.pass(Outcome::NoHolder, sentence, self.watch(None))
             }
             several => {
                 let several: Vec<&str> = several.iter().map(|c| c.as_str()).collect();
@@ -212,7 +228,7 @@ impl<'a> View<'a> {
                      none --to CLUSTER`.",
                     several.join(", ")
                 );
-                self.pass(Outcome::SeveralHolders, sentence, self.watch(None, runners))
+                self.pass(Outcome::SeveralHolders, sentence, self.watch(None))
             }
         }
     }
@@ -235,10 +251,20 @@ impl<'a> View<'a> {
             Some(target) => self.fleet.prefer.iter().filter(|c| *c == target && *c != holder).collect(),
             None => self.fleet.prefer.iter().filter(|c| *c != holder && !failing(c)).collect(),
         };
+        let nowhere = match &signal.target {
+            Some(target) if target == holder => {
+                format!("the alert names {target} as the target, and that is the cluster that fails")
+            }
+            Some(target) => {
+                format!("the alert names {target} as the target, and {} has no pool there", self.fleet.name)
+            }
+            None => "every other cluster fails, too".to_owned(),
+        };
         Some(Proposal {
             kind: MoveKind::Failover,
             from: Some(holder),
             candidates,
+            nowhere,
             signal: Some(signal),
             reason: format!(
                 "{holder} fails {}: {}",
@@ -260,6 +286,7 @@ impl<'a> View<'a> {
             kind: MoveKind::Failback,
             from: Some(holder),
             candidates: vec![home],
+            nowhere: String::new(),
             signal: Some(signal),
             reason: format!("{home} is well again and is the preferred cluster of {}", self.fleet.name),
             author: "switchyard".to_owned(),
@@ -282,60 +309,66 @@ impl<'a> View<'a> {
             .min_by_key(|s| (s.key.starts_at, &s.key))
     }
 
-    fn requested(
-        &self,
-        request: &Request,
-        holder: Option<&'a ClusterName>,
-        runners: Option<&FleetRunners>,
-    ) -> FleetPass {
+    /// What a person's request comes to: a decision, or why there is none.
+    fn requested(&self, request: &Request) -> FleetPass {
         let name = &self.fleet.name;
+        let holder = self.latest.map(|d| &d.to);
         let known = self.fleet.pools.get_key_value(&request.to).map(|(c, _)| c);
         // A failed move may be tried again towards the same cluster.
         let failed = self.latest.filter(|d| d.state == MoveState::Failed);
-        let refusal = if self.input.now.duration_since(request.at) > REQUEST_LIFETIME {
+        let refuse = |outcome, sentence| self.pass(outcome, sentence, (Vec::new(), None));
+        if let Some(sentence) = self.shared() {
+            return refuse(Outcome::SharedRunner, sentence);
+        }
+        if self.latest.is_none() && self.runners.is_none() {
+            let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
+            return refuse(Outcome::Blind, sentence);
+        }
+        if let Some(moving) = self.latest.filter(|d| d.state == MoveState::Moving) {
+            let sentence = format!(
+                "{name}: held by single_flight: the {} to {} is under way (generation {}).",
+                moving.kind, moving.to, moving.generation
+            );
+            return refuse(Outcome::Held(Gate::SingleFlight), sentence);
+        }
+        if self.input.now.duration_since(request.at) > REQUEST_LIFETIME {
             let sentence =
                 format!("{name}: a request of {} was not judged in time: nothing was done.", request.at);
-            Some((Outcome::Expired, sentence))
-        } else if request.expected.as_ref() != holder {
+            return refuse(Outcome::Expired, sentence);
+        }
+        if request.expected.as_ref() != holder {
             let sentence = format!(
                 "{name} is held by {}, not by {} as the request expects: nothing was done.",
                 or_nobody(holder),
                 or_nobody(request.expected.as_ref())
             );
-            Some((Outcome::UnexpectedHolder, sentence))
-        } else if known.is_none() {
-            Some((Outcome::UnknownCluster, format!("{name} has no pool in {}.", request.to)))
-        } else if holder == Some(&request.to) && failed.is_none() {
-            Some((Outcome::Steady, format!("{name} is held by {} already.", request.to)))
-        } else {
-            None
-        };
-        if let Some((outcome, sentence)) = refusal {
-            let mut pass = self.pass(outcome, sentence, self.watch(holder, runners));
-            pass.answer = Some((request.id, outcome));
-            return pass;
+            return refuse(Outcome::UnexpectedHolder, sentence);
         }
-        let proposal = Proposal {
+        let Some(to) = known else {
+            return refuse(Outcome::UnknownCluster, format!("{name} has no pool in {}.", request.to));
+        };
+        if holder == Some(to) && failed.is_none() {
+            return refuse(Outcome::Steady, format!("{name} is held by {to} already."));
+        }
+        self.propose(&Proposal {
             kind: MoveKind::Switchover,
-            from: failed.filter(|d| d.to == request.to).map_or(holder, |d| d.from.as_ref()),
-            candidates: known.into_iter().collect(),
+            from: failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()),
+            candidates: vec![to],
+            nowhere: String::new(),
             signal: None,
             reason: request.reason.clone(),
             author: request.author.clone(),
-        };
-        let mut pass = self.propose(&proposal, runners);
-        pass.answer = Some((request.id, pass.outcome));
-        pass
+        })
     }
 
     /// Judges the proposal for each candidate and takes the first one that passes every gate.
-    fn propose(&self, proposal: &Proposal<'a>, runners: Option<&FleetRunners>) -> FleetPass {
+    fn propose(&self, proposal: &Proposal<'a>) -> FleetPass {
         let name = &self.fleet.name;
         let kind = proposal.kind;
         let from = or_nobody(proposal.from);
         let mut first: Option<FleetPass> = None;
         for &to in &proposal.candidates {
-            let (gates, recheck) = self.gates(kind, proposal.from, Some(to), proposal.signal, runners);
+            let (gates, recheck) = self.gates(kind, proposal.from, Some(to), proposal.signal);
             let closed = gates.iter().find(|g| !g.open && judges(kind, g.gate));
             let Some(closed) = closed else {
                 let sentence = format!("{name}: {kind} from {from} to {to}, because {}.", proposal.reason);
@@ -363,26 +396,21 @@ impl<'a> View<'a> {
             first.get_or_insert_with(|| self.pass(outcome, sentence, (gates, recheck)));
         }
         first.unwrap_or_else(|| {
-            let gates = self.gates(kind, proposal.from, None, proposal.signal, runners);
-            let sentence =
-                format!("{name}: {kind} from {from} held by target_able: every other cluster fails, too.");
+            let gates = self.gates(kind, proposal.from, None, proposal.signal);
+            let sentence = format!("{name}: {kind} from {from} held by target_able: {}.", proposal.nowhere);
             self.pass(Outcome::Held(Gate::TargetAble), sentence, gates)
         })
     }
 
     /// The gates as they stand for a failover of `holder`, when nothing asks for one: what `explain` shows.
-    fn watch(
-        &self,
-        holder: Option<&ClusterName>,
-        runners: Option<&FleetRunners>,
-    ) -> (Vec<GateReport>, Option<Timestamp>) {
+    fn watch(&self, holder: Option<&ClusterName>) -> (Vec<GateReport>, Option<Timestamp>) {
         let candidates = self.fleet.prefer.iter().filter(|c| Some(*c) != holder);
         let to = candidates
             .clone()
-            .find(|c| self.able(MoveKind::Failover, c, runners).0)
+            .find(|c| self.able(MoveKind::Failover, c).0)
             .or_else(|| candidates.clone().next());
         let signal = holder.and_then(|h| self.firing(Action::Failover, h));
-        self.gates(MoveKind::Failover, holder, to, signal, runners)
+        self.gates(MoveKind::Failover, holder, to, signal)
     }
 
     fn pass(
@@ -391,18 +419,7 @@ impl<'a> View<'a> {
         sentence: String,
         gates: (Vec<GateReport>, Option<Timestamp>),
     ) -> FleetPass {
-        let runners = self.input.observation.runners.known().map(|runners| self.fleet.assign(runners));
-        let holder_able =
-            self.latest.is_some_and(|d| self.able(MoveKind::Failover, &d.to, runners.as_ref()).0);
-        FleetPass {
-            outcome,
-            sentence,
-            gates: gates.0,
-            decision: None,
-            answer: None,
-            recheck_at: gates.1,
-            holder_able,
-        }
+        FleetPass { outcome, sentence, gates: gates.0, decision: None, answer: None, recheck_at: gates.1 }
     }
 }
 

@@ -82,6 +82,17 @@ impl Serialize for Outcome {
     }
 }
 
+/// The answer to a person's request, in the word and the sentence that the person gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestAnswer {
+    /// The request's number.
+    pub request: i64,
+    /// The word.
+    pub outcome: Outcome,
+    /// The sentence.
+    pub sentence: String,
+}
+
 /// What a pass came to for one fleet, with all that led there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FleetPass {
@@ -93,10 +104,8 @@ pub struct FleetPass {
     pub gates: Vec<GateReport>,
     /// The decision, if one was made. It counts once it is committed.
     pub decision: Option<Decision>,
-    /// The answer to a person's request.
-    pub answer: Option<(i64, Outcome)>,
-    /// The holder is proven able: what it does not hold may be tidied up.
-    pub holder_able: bool,
+    /// The answer to a person's request; a refusal leaves `outcome` and `sentence` the fleet's own.
+    pub answer: Option<RequestAnswer>,
     /// When a closed gate may open by the passing of time alone.
     pub recheck_at: Option<Timestamp>,
 }

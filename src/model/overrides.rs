@@ -40,8 +40,12 @@ pub struct Override {
 }
 
 impl Override {
-    /// Whether it holds for `fleet` now.
-    pub fn applies(&self, fleet: &FleetName, now: Timestamp) -> bool {
+    /// The pause that holds for `fleet` now, if one does.
+    pub fn pause<'a>(overrides: &'a [Self], fleet: &FleetName, now: Timestamp) -> Option<&'a Self> {
+        overrides.iter().find(|o| o.kind == OverrideKind::Pause && o.applies(fleet, now))
+    }
+
+    fn applies(&self, fleet: &FleetName, now: Timestamp) -> bool {
         self.fleet.as_ref().is_none_or(|f| f == fleet) && self.until.is_none_or(|until| now < until)
     }
 }

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
-use super::{ClusterName, FleetName, FleetRunners, RecordSet, RecordType, Runner, RunnerId, Tag};
+use super::{ClusterName, FleetName, FleetRunners, RecordSet, RecordType, Runner, RunnerId, Seen, Tag};
 
 /// All fleets and what holds for all of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +18,14 @@ pub struct Topology {
     pub fleets: BTreeMap<FleetName, Fleet>,
     /// Limits over all fleets.
     pub limits: Limits,
+}
+
+impl Topology {
+    /// Sorts GitLab's records into the pools of every fleet.
+    pub fn assign(&self, runners: &Seen<Vec<Runner>>) -> BTreeMap<FleetName, Seen<FleetRunners>> {
+        let assign = |fleet: &Fleet| runners.map(|runners| fleet.assign(runners));
+        self.fleets.iter().map(|(name, fleet)| (name.clone(), assign(fleet))).collect()
+    }
 }
 
 /// Limits over all fleets.

@@ -53,6 +53,11 @@ impl<W: World> Actor<'_, W> {
                 warn!(%fleet, generation = generation.0, %latest, "an older decision does not act");
                 return Ok(Acted { fleet, result: ActResult::Failed, last_step: None });
             }
+            Started::Paused => {
+                let fleet = self.fence.fleet;
+                info!(%fleet, "a person has paused the fleet meanwhile; nothing is corrected");
+                return Ok(Acted { fleet, result: ActResult::Failed, last_step: None });
+            }
         };
         let mut steps = Vec::with_capacity(rows.len());
         for (step, row) in plan.steps.iter().zip(rows) {

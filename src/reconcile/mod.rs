@@ -16,11 +16,11 @@ use tracing::{error, info, warn};
 use act::{ActResult, Actor};
 
 use crate::{
-    decide::{FleetPass, Input, Outcome, decide},
+    decide::{FleetPass, Input, Outcome, RequestAnswer, decide, holder_able},
     metrics::{DecisionLabels, Metrics, PhaseLabels},
     model::{
-        Decision, Fence, Fleet, FleetName, Generation, MoveState, Observation, Request, Seen, SignedDuration,
-        Step, Timestamp, Topology,
+        Decision, Fence, Fleet, FleetName, FleetRunners, Generation, MoveState, Observation, Request, Seen,
+        SignedDuration, Step, Timestamp, Topology,
     },
     plan::{Plan, Standing, plan},
     status::{Answer, Status},
@@ -83,6 +83,36 @@ struct Tries {
     count: u32,
     /// Not again before this.
     until: Timestamp,
+}
+
+/// What one pass looks at; the runner records are sorted into pools once.
+#[derive(Debug, Clone, Copy)]
+struct View<'a> {
+    topology: &'a Topology,
+    observation: &'a Observation,
+    runners: &'a BTreeMap<FleetName, Seen<FleetRunners>>,
+    requests: &'a [Request],
+    now: Timestamp,
+}
+
+impl<'a> View<'a> {
+    fn input(self, state: &'a State) -> Input<'a> {
+        Input {
+            topology: self.topology,
+            signals: &state.signals,
+            observation: self.observation,
+            runners: self.runners,
+            decisions: &state.decisions,
+            moves: &state.moves,
+            overrides: &state.overrides,
+            requests: self.requests,
+            now: self.now,
+        }
+    }
+
+    fn plan(self, fleet: &Fleet, decision: &Decision, standing: Standing) -> Plan {
+        plan(fleet, decision, standing, &self.runners[&fleet.name], self.observation.dns.get(&fleet.name))
+    }
 }
 
 /// When to look again.
@@ -173,26 +203,22 @@ impl<W: World> Reconciler<W> {
         let now = setup.world.now();
         let mut state = self.store.load(now).await?;
         let requests = self.store.open_requests().await?;
-        self.settle(topology, &observation, &mut state, now).await?;
-        let mut passes = decide(Input {
-            topology,
-            signals: &state.signals,
-            observation: &observation,
-            decisions: &state.decisions,
-            moves: &state.moves,
-            overrides: &state.overrides,
-            requests: &requests,
-            now,
-        });
+        let runners = topology.assign(&observation.runners);
+        let seen = View { topology, observation: &observation, runners: &runners, requests: &requests, now };
+        self.settle(seen, &mut state).await?;
+        let mut passes = decide(seen.input(&state));
         self.commit(&mut passes, &mut state, &requests, now).await?;
 
         let plans: BTreeMap<FleetName, Plan> = topology
             .fleets
             .iter()
             .filter_map(|(name, fleet)| {
-                let paused = state.overrides.iter().any(|o| o.applies(name, now));
-                let standing = Standing { paused, holder_able: passes[name].holder_able };
-                Some((name.clone(), plan_fleet(fleet, state.decisions.get(name)?, standing, &observation)))
+                let decision = state.decisions.get(name)?;
+                let standing = Standing {
+                    paused: state.pause(name, now).is_some(),
+                    holder_able: holder_able(seen.input(&state), fleet),
+                };
+                Some((name.clone(), seen.plan(fleet, decision, standing)))
             })
             .collect();
         let mut acts = Vec::new();
@@ -209,7 +235,7 @@ impl<W: World> Reconciler<W> {
         let acted = join_all(acts).await;
         let recheck = passes.values().filter_map(|pass| pass.recheck_at).min();
         let answered = passes.values().filter(|pass| pass.answer.is_some()).count();
-        self.publish(&setup, observation, &state, passes, plans.clone());
+        self.publish(seen, &state, passes, plans.clone());
 
         self.metrics.pass_duration.observe(started.elapsed().as_secs_f64());
         let mut wake = Wake::In(setup.period);
@@ -248,13 +274,8 @@ impl<W: World> Reconciler<W> {
     }
 
     /// Ends moves whose every effect has been seen, and those that ran out of time.
-    async fn settle(
-        &mut self,
-        topology: &Topology,
-        observation: &Observation,
-        state: &mut State,
-        now: Timestamp,
-    ) -> Result<(), PassError> {
+    async fn settle(&mut self, seen: View<'_>, state: &mut State) -> Result<(), PassError> {
+        let View { topology, observation, now, .. } = seen;
         for (name, decision) in &mut state.decisions {
             if decision.state != MoveState::Moving {
                 self.clocks.remove(name);
@@ -276,8 +297,7 @@ impl<W: World> Reconciler<W> {
             }
             clock.last = now;
             let clock = *clock;
-            let plan =
-                plan_fleet(fleet, decision, Standing { paused: false, holder_able: false }, observation);
+            let plan = seen.plan(fleet, decision, Standing { paused: false, holder_able: false });
             let end = if plan.complete {
                 MoveState::Done
             } else if clock.used > fleet.move_deadline {
@@ -379,25 +399,41 @@ impl<W: World> Reconciler<W> {
             self.metrics.decisions.get_or_create(&labels).inc();
             if self.outcomes.insert(name.clone(), pass.outcome) != Some(pass.outcome) {
                 info!(fleet = %name, outcome = %pass.outcome, "{}", pass.sentence);
-                let author = requests
-                    .iter()
-                    .find(|r| Some(r.id) == pass.answer.map(|(id, _)| id))
-                    .map(|r| r.author.as_str());
                 // A decision is an entry of its own.
                 if !matches!(pass.outcome, Outcome::Decided | Outcome::Adopted) {
-                    self.event(name, &pass.outcome.to_string(), &pass.sentence, author, now).await?;
+                    self.event(name, &pass.outcome.to_string(), &pass.sentence, None, now).await?;
                 }
             }
-            if let Some((id, outcome)) = pass.answer {
-                let generation = (outcome == Outcome::Decided)
+            if let Some(answer) = &pass.answer {
+                let generation = (answer.outcome == Outcome::Decided)
                     .then(|| state.decisions.get(name).map(|d| d.generation))
                     .flatten();
-                self.store.answer_request(id, &outcome.to_string(), &pass.sentence, now).await?;
-                self.answers.insert(id, Answer { outcome, sentence: pass.sentence.clone(), generation });
-                while self.answers.len() > ANSWERS_KEPT {
-                    self.answers.pop_first();
-                }
+                self.answer(name, answer, generation, requests, now).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Tells a person what came of a request, and writes it down.
+    async fn answer(
+        &mut self,
+        fleet: &FleetName,
+        answer: &RequestAnswer,
+        generation: Option<Generation>,
+        requests: &[Request],
+        now: Timestamp,
+    ) -> Result<(), PassError> {
+        let RequestAnswer { request, outcome, sentence } = answer;
+        if *outcome != Outcome::Decided {
+            let author = requests.iter().find(|r| r.id == *request).map(|r| r.author.as_str());
+            info!(%fleet, %outcome, author, "request {request}: {sentence}");
+            self.event(fleet, &outcome.to_string(), sentence, author, now).await?;
+        }
+        self.store.answer_request(*request, &outcome.to_string(), sentence, now).await?;
+        let answer = Answer { outcome: *outcome, sentence: sentence.clone(), generation };
+        self.answers.insert(*request, answer);
+        while self.answers.len() > ANSWERS_KEPT {
+            self.answers.pop_first();
         }
         Ok(())
     }
@@ -444,11 +480,6 @@ impl Tries {
 /// From `now` to `at`, nothing when that is past.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
-}
-
-fn plan_fleet(fleet: &Fleet, decision: &Decision, standing: Standing, observation: &Observation) -> Plan {
-    let runners = observation.runners.map(|runners| fleet.assign(runners));
-    plan(fleet, decision, standing, &runners, observation.dns.get(&fleet.name))
 }
 
 /// A fleet whose records cannot be told apart is not touched, whatever was decided before.

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Reconciler, Setup};
+use super::{Reconciler, View};
 use crate::{
     decide::FleetPass,
-    model::{Action, Decision, Fleet, FleetName, Observation, SignalState, Timestamp},
+    model::{Action, Decision, Fleet, FleetName, SignalState, Timestamp},
     plan::Plan,
     status::{FleetStatus, Progress, Status},
     store::State,
@@ -20,21 +20,20 @@ pub(super) fn seconds(at: Timestamp) -> f64 {
 impl<W: World> Reconciler<W> {
     pub(super) fn publish(
         &mut self,
-        setup: &Setup<W>,
-        observation: Observation,
+        seen: View<'_>,
         state: &State,
         mut passes: BTreeMap<FleetName, FleetPass>,
         mut plans: BTreeMap<FleetName, Plan>,
     ) {
-        let now = setup.world.now();
+        let View { topology, observation, .. } = seen;
+        let now = self.setup.borrow().world.now();
         let mut prometheus = BTreeMap::new();
         for answer in
             observation.evidence.fleets.values().flat_map(|f| f.asked.values()).flat_map(|a| &a.answers)
         {
             *prometheus.entry(answer.server.clone()).or_insert(true) &= answer.result.is_ok();
         }
-        let fleets = setup
-            .topology
+        let fleets = topology
             .fleets
             .iter()
             .filter_map(|(name, fleet)| {
@@ -44,9 +43,8 @@ impl<W: World> Reconciler<W> {
                     pass,
                     state.decisions.get(name),
                     plans.remove(name),
-                    &observation,
-                    state,
-                    now,
+                    seen,
+                    state.pause(name, now).is_some(),
                 );
                 Some((name.clone(), status))
             })
@@ -75,13 +73,12 @@ fn fleet_status(
     pass: FleetPass,
     decision: Option<&Decision>,
     plan: Option<Plan>,
-    observation: &Observation,
-    state: &State,
-    now: Timestamp,
+    seen: View<'_>,
+    paused: bool,
 ) -> FleetStatus {
-    let runners = observation.runners.map(|runners| fleet.assign(runners));
+    let runners = seen.runners[&fleet.name].clone();
     let observed_holders = runners.map(|r| r.holders(&fleet.routing_tag).into_iter().cloned().collect());
-    let dns = observation.dns.get(&fleet.name).cloned();
+    let dns = seen.observation.dns.get(&fleet.name).cloned();
     let moving = FleetStatus::is_moving(decision);
     let progress = decision.and_then(|decision| {
         let runners = runners.known()?;
@@ -119,7 +116,7 @@ fn fleet_status(
         moving,
         drift: !moving && plan.as_ref().is_some_and(|p| p.drift),
         latched: decision.is_some_and(Decision::latched),
-        paused: state.overrides.iter().any(|o| o.applies(&fleet.name, now)),
+        paused,
         outcome: pass.outcome,
         sentence: pass.sentence,
         decision: decision.cloned(),
@@ -129,6 +126,6 @@ fn fleet_status(
         dns,
         thresholds: fleet.thresholds.named().into_iter().collect(),
         runners,
-        evidence: observation.evidence.fleets.get(&fleet.name).cloned().unwrap_or_default(),
+        evidence: seen.observation.evidence.fleets.get(&fleet.name).cloned().unwrap_or_default(),
     }
 }

@@ -352,8 +352,13 @@ impl Operation for StepsStarted {
         let Fence { fleet, generation } = &self.fence;
         let row = latest(conn, fleet).await?;
         let latest = latest_generation(row.as_ref())?;
-        if row.is_none() || latest != *generation {
+        let Some(row) = row.filter(|_| latest == *generation) else {
             return Ok(Started::Superseded { latest });
+        };
+        // A move under way goes on; a pause that was answered before this transaction holds back corrections.
+        let moving = rows::word::<MoveState>(&row, "state")? == MoveState::Moving;
+        if !moving && paused(conn, fleet, self.at).await? {
+            return Ok(Started::Paused);
         }
         let mut id = numbers(conn, self.steps.len()).await?;
         let mut ids = Vec::with_capacity(self.steps.len());

@@ -58,6 +58,13 @@ pub struct State {
     pub overrides: Vec<Override>,
 }
 
+impl State {
+    /// The pause that holds for a fleet, if one does.
+    pub fn pause(&self, fleet: &FleetName, now: Timestamp) -> Option<&Override> {
+        Override::pause(&self.overrides, fleet, now)
+    }
+}
+
 /// Whether a decision was taken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -89,6 +96,8 @@ pub enum Started {
         /// The fleet's latest generation.
         latest: Generation,
     },
+    /// They would correct what a finished move left, and a person has paused the fleet meanwhile: nothing was written.
+    Paused,
 }
 
 /// One sentence of the story: what a pass found when that changed, or what a person did.

@@ -240,10 +240,12 @@ impl Case {
 
     /// The pass for `rnd`.
     pub fn decide(&self) -> FleetPass {
+        let runners = self.topology.assign(&self.observation.runners);
         let mut passes = decide(Input {
             topology: &self.topology,
             signals: &self.signals,
             observation: &self.observation,
+            runners: &runners,
             decisions: &self.decisions,
             moves: &self.moves,
             overrides: &self.overrides,
