@@ -2,14 +2,14 @@
 
 use switchyard::{
     decide::Outcome,
-    model::{Action, Gate, MoveState, Seen, SignalState, SignedDuration, Step, StepOutcome, TagChange},
+    model::{Action, Gate, MoveState, RunnerId, SignalState, SignedDuration, Step, StepOutcome, TagChange},
     reconcile::Wake,
     store::HistoryEntry,
+    world::sim::WriteFault,
 };
 use switchyard_lab::{
     harness::Harness,
-    values::{rnd, runner, signal},
-    world::Fault,
+    values::{cluster, rnd, signal},
 };
 
 const GREEN: &str = "ingress.green.company.test.";
@@ -27,8 +27,8 @@ async fn failed_over() -> Harness {
     harness.blue_dies().await;
     let fleet = harness.settle().await;
     assert_eq!(fleet.intended_holder.map(|c| c.to_string()), Some("green".to_owned()), "{}", fleet.sentence);
-    assert_eq!(harness.world.holders(&harness.topology), ["green"]);
-    assert_eq!(harness.world.dns(), GREEN);
+    assert_eq!(harness.holders(), ["green"]);
+    assert_eq!(harness.world.dns(&rnd()), GREEN);
     harness
 }
 
@@ -39,7 +39,7 @@ fn happened(harness: &Harness) -> Vec<String> {
         Step::Tag(step) => format!("-{}", step.runner),
         Step::Dns(_) => "dns".to_owned(),
     };
-    harness.world.state().happened.iter().map(|(_, step)| say(step)).collect()
+    harness.happened().iter().map(say).collect()
 }
 
 #[tokio::test]
@@ -49,11 +49,11 @@ async fn promise_1_only_to_a_cluster_proven_able_and_never_without_a_holder() {
     for shares in
         [&[("blue", 0.0), ("green", 0.5)][..], &[("blue", 0.0), ("green", f64::NAN)], &[("blue", 0.0)]]
     {
-        harness.world.alive(shares);
+        harness.alive(shares);
         harness.settle().await;
         assert_eq!(happened(&harness), [""; 0], "{shares:?}: {}", harness.fleet().sentence);
     }
-    harness.world.alive(&[("blue", 0.0), ("green", 1.0)]);
+    harness.alive(&[("blue", 0.0), ("green", 1.0)]);
     harness.settle().await;
     assert_eq!(
         happened(&harness),
@@ -66,10 +66,10 @@ async fn promise_1_only_to_a_cluster_proven_able_and_never_without_a_holder() {
 async fn promise_1_the_failed_side_keeps_the_tag_while_the_standby_cannot_be_tagged() {
     let mut harness = adopted().await;
     harness.blue_dies().await;
-    harness.world.state().fault = Fault::Refused;
+    harness.writes(Some(WriteFault::Refused));
     harness.settle().await;
     assert_eq!(happened(&harness), [""; 0]);
-    assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
+    assert_eq!(harness.holders(), ["blue"]);
     assert!(harness.fleet().moving);
 }
 
@@ -78,7 +78,7 @@ async fn promise_2_missing_stale_or_contradictory_data_blocks() {
     for shares in [&[][..], &[("green", 1.0)], &[("blue", f64::NAN), ("green", 1.0)]] {
         let mut harness = adopted().await;
         harness.blue_dies().await;
-        harness.world.alive(shares);
+        harness.alive(shares);
         harness.settle().await;
         assert_eq!(happened(&harness), [""; 0], "{shares:?}");
         assert!(matches!(harness.fleet().outcome, Outcome::Held(_)), "{}", harness.fleet().sentence);
@@ -98,13 +98,13 @@ async fn promise_2_missing_stale_or_contradictory_data_blocks() {
     assert_eq!(happened(&harness), [""; 0]);
     harness.world.state().sample_age = SignedDuration::ZERO;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"]);
+    assert_eq!(harness.holders(), ["green"]);
 }
 
 #[tokio::test]
 async fn promise_3_an_outage_of_gitlab_or_prometheus_or_a_restart_moves_nothing() {
     let mut harness = adopted().await;
-    harness.world.state().gitlab_down = true;
+    harness.world.state().gitlab.down = true;
     harness.settle().await;
     assert_eq!(harness.fleet().outcome, Outcome::Blind);
     harness.blue_dies().await;
@@ -114,14 +114,14 @@ async fn promise_3_an_outage_of_gitlab_or_prometheus_or_a_restart_moves_nothing(
         Outcome::Held(Gate::GitlabReachable),
         "not even while the alert fires"
     );
-    harness.world.state().gitlab_down = false;
+    harness.world.state().gitlab.down = false;
 
-    harness.world.alive(&[]);
+    harness.alive(&[]);
     harness.settle().await;
     assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
 
     let mut harness = harness.restart().await;
-    harness.world.alive(&[("blue", 1.0), ("green", 1.0)]);
+    harness.alive(&[("blue", 1.0), ("green", 1.0)]);
     harness.settle().await;
     assert_eq!(happened(&harness), [""; 0]);
     assert_eq!(harness.fleet().generation.0, 1, "nothing was decided");
@@ -132,7 +132,7 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
     // One at a time: green dies, too, while the move is under way; the move is not given up for another one.
     let mut harness = adopted().await;
     harness.blue_dies().await;
-    harness.world.state().fault = Fault::Refused;
+    harness.writes(Some(WriteFault::Refused));
     harness.pass().await;
     harness.request(Some("green"), "blue").await;
     harness.pass().await;
@@ -146,17 +146,18 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
         harness.pass().await;
     }
     assert!(harness.fleet().latched, "{}", harness.fleet().sentence);
-    harness.world.state().fault = Fault::None;
+    harness.writes(None);
     harness.settle().await;
     assert_eq!(happened(&harness), [""; 0], "latched: not even the steps that were left");
     harness.store.acknowledge(&rnd(), "ada", "token renewed", harness.now()).await.unwrap();
     harness.request(Some("green"), "green").await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"], "{}", harness.fleet().sentence);
+    assert_eq!(harness.holders(), ["green"], "{}", harness.fleet().sentence);
 
     // One per cool-down.
     let mut harness = failed_over().await;
-    harness.world.alive(&[("blue", 1.0), ("green", 0.0)]);
+    harness.alive(&[("blue", 1.0), ("green", 0.0)]);
+    harness.world.pass(90);
     let since = harness.second() - 60;
     let blue = harness.store.load(harness.now()).await.unwrap().signals;
     for mut resolved in blue.into_iter().filter(|s| s.action == Action::Failover) {
@@ -169,14 +170,14 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
     harness.world.pass(1800);
     harness.poll().await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
+    assert_eq!(harness.holders(), ["blue"]);
 }
 
 #[tokio::test]
 async fn promise_4_a_budget_over_all_fleets() {
     let mut topology = switchyard_lab::values::topology(&["blue", "green"]);
     topology.limits.budget.moves = 0;
-    let mut harness = Harness::with(topology, switchyard_lab::world::LabWorld::new()).await;
+    let mut harness = Harness::with(topology).await;
     harness.pass().await;
     harness.blue_dies().await;
     harness.settle().await;
@@ -187,20 +188,20 @@ async fn promise_4_a_budget_over_all_fleets() {
 #[tokio::test]
 async fn promise_5_a_crash_anywhere_converges_and_every_step_is_safe_to_repeat() {
     let whole = happened(&failed_over().await);
-    for fault in [Fault::None, Fault::LostAnswer, Fault::LostRequest] {
+    for fault in [None, Some(WriteFault::LostReply), Some(WriteFault::LostRequest)] {
         for crash_after in 0..6 {
             let mut harness = adopted().await;
             harness.blue_dies().await;
-            harness.world.state().fault = fault;
+            harness.writes(fault);
             for _ in 0..crash_after {
                 harness.world.pass(1);
                 harness.pass().await;
             }
             let mut harness = harness.restart().await;
-            harness.world.state().fault = Fault::None;
+            harness.writes(None);
             harness.settle().await;
-            assert_eq!(harness.world.holders(&harness.topology), ["green"], "{fault:?} {crash_after}");
-            assert_eq!(harness.world.dns(), GREEN);
+            assert_eq!(harness.holders(), ["green"], "{fault:?} {crash_after}");
+            assert_eq!(harness.world.dns(&rnd()), GREEN);
             assert_eq!(harness.moves().await, 1, "no second move");
             assert_eq!(
                 happened(&harness),
@@ -210,11 +211,7 @@ async fn promise_5_a_crash_anywhere_converges_and_every_step_is_safe_to_repeat()
             let unknown = harness.history().await.iter().any(
                 |e| matches!(e, HistoryEntry::Step(s) if matches!(s.outcome, Some(StepOutcome::Unknown(_)))),
             );
-            assert_eq!(
-                unknown,
-                fault != Fault::None && crash_after > 0,
-                "a lost answer is unknown, never failed"
-            );
+            assert_eq!(unknown, fault.is_some() && crash_after > 0, "a lost answer is unknown, never failed");
         }
     }
 }
@@ -222,13 +219,12 @@ async fn promise_5_a_crash_anywhere_converges_and_every_step_is_safe_to_repeat()
 #[tokio::test]
 async fn promise_6_a_cluster_that_comes_back_half_alive_takes_no_jobs() {
     let mut harness = failed_over().await;
-    harness.world.alive(&[("blue", 0.5), ("green", 1.0)]);
+    harness.alive(&[("blue", 0.5), ("green", 1.0)]);
     // It registers anew, with the routing tag from its own configuration.
-    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
-        runners.push(runner(9, "blue", true));
-    }
+    let fleet = &harness.topology.fleets[&rnd()];
+    harness.world.state().add_runner(fleet, &cluster("blue"), RunnerId(9), true);
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"]);
+    assert_eq!(harness.holders(), ["green"]);
     assert_eq!(happened(&harness).last().map(String::as_str), Some("-9"));
     assert_eq!(harness.moves().await, 1);
 }
@@ -238,7 +234,7 @@ async fn promise_7_resolved_is_not_recovered() {
     let mut topology = switchyard_lab::values::topology(&["blue", "green"]);
     let dwell = SignedDuration::from_mins(40);
     topology.fleets.get_mut(&rnd()).unwrap().failback = switchyard::model::Failback::After(dwell);
-    let mut harness = Harness::with(topology, switchyard_lab::world::LabWorld::new()).await;
+    let mut harness = Harness::with(topology).await;
     harness.pass().await;
     harness.blue_dies().await;
     harness.settle().await;
@@ -247,23 +243,23 @@ async fn promise_7_resolved_is_not_recovered() {
         resolved.state = SignalState::Resolved;
         harness.hear(resolved).await;
     }
-    harness.world.alive(&[("blue", 1.0), ("green", 1.0)]);
+    harness.alive(&[("blue", 1.0), ("green", 1.0)]);
     harness.world.pass(7200);
     harness.poll().await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"], "the alert has ended, and that is all");
+    assert_eq!(harness.holders(), ["green"], "the alert has ended, and that is all");
 
     let since = harness.second();
     harness.hear(signal(Action::Failback, Some("blue"), since, SignalState::Firing)).await;
     harness.world.pass(dwell.as_secs() - 60);
     harness.poll().await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"], "well, but not for long enough");
+    assert_eq!(harness.holders(), ["green"], "well, but not for long enough");
     harness.world.pass(60);
     harness.poll().await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["blue"]);
-    assert_eq!(harness.world.dns(), BLUE);
+    assert_eq!(harness.holders(), ["blue"]);
+    assert_eq!(harness.world.dns(&rnd()), BLUE);
 }
 
 /// Not promised: exactly-once writes. What is promised instead is that a write is read back: a step that said "done"
@@ -274,9 +270,9 @@ async fn promise_8_a_write_that_did_not_last_is_seen_and_repeated() {
     harness.blue_dies().await;
     harness.pass().await;
     // Somebody else's read-modify-write, begun before ours, takes the tag away again.
-    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
-        runners[2].tags.remove(&"rnd-runner".parse().unwrap());
-    }
+    harness.change_runner(3, |runner| {
+        runner.tags.remove(&"rnd-runner".parse().unwrap());
+    });
     harness.settle().await;
     assert_eq!(happened(&harness), ["+3", "+4", "+3", "dns", "-1", "-2"]);
     assert_eq!(harness.decision().await.unwrap().state, MoveState::Done);
@@ -294,7 +290,7 @@ async fn promise_7_a_signal_that_nobody_repeats_counts_no_more() {
     }
     harness.world.pass(901);
     harness.hear(signal(Action::Watchdog, None, 0, SignalState::Firing)).await;
-    harness.world.alive(&[("blue", 0.0), ("green", 1.0)]);
+    harness.alive(&[("blue", 0.0), ("green", 1.0)]);
     harness.settle().await;
     assert_eq!(
         happened(&harness),
@@ -308,7 +304,7 @@ async fn promise_7_a_signal_that_nobody_repeats_counts_no_more() {
     dies.key.fingerprint = "another".to_owned();
     harness.hear(dies).await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"], "{}", harness.fleet().sentence);
+    assert_eq!(harness.holders(), ["green"], "{}", harness.fleet().sentence);
 }
 
 /// A person who gives the tag to a living cluster, while the holder is dead and the failover is held, is not fought.
@@ -317,20 +313,20 @@ async fn promise_1_a_rescue_by_hand_is_not_undone_while_the_holder_is_dead() {
     let mut harness = adopted().await;
     harness.world.pass(601);
     harness.blue_dies().await;
-    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
-        runners[2].tags.insert("rnd-runner".parse().unwrap());
-    }
+    harness.change_runner(3, |runner| {
+        runner.tags.insert("rnd-runner".parse().unwrap());
+    });
     harness.settle().await;
     assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
     assert_eq!(happened(&harness), [""; 0], "{:?}", harness.fleet().plan);
-    assert_eq!(harness.world.holders(&harness.topology), ["blue", "green"]);
+    assert_eq!(harness.holders(), ["blue", "green"]);
 }
 
 #[tokio::test]
 async fn steps_that_are_refused_are_not_hammered() {
     let mut harness = adopted().await;
     harness.blue_dies().await;
-    harness.world.state().fault = Fault::Refused;
+    harness.writes(Some(WriteFault::Refused));
     for _ in 0..60 {
         harness.world.pass(1);
         assert_ne!(harness.pass().await, Wake::Now);

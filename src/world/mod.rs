@@ -1,14 +1,16 @@
 //! The seam between the loop and everything outside: look, and act.
 
 mod live;
+pub mod sim;
 
 use std::future::Future;
 
 use crate::model::{Fence, Observation, Step, StepOutcome, Timestamp, Topology};
 
 pub use live::Live;
+pub use sim::SimWorld;
 
-/// Everything outside the loop. There is one implementation for production, [`Live`]; a laboratory has its own.
+/// Everything outside the loop: as it is, [`Live`], or as a story tells it, [`SimWorld`].
 pub trait World: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Timestamp;

@@ -1,35 +1,35 @@
-//! The real loop and the real store around a [`LabWorld`]: passes are taken one by one, at the test's own time.
+//! The real loop and the real store around a [`SimWorld`]: passes are taken one by one, at the test's own time.
 
 use std::sync::Arc;
 
 use switchyard::{
     metrics::Metrics,
-    model::{Action, Decision, Override, Signal, SignalState, Timestamp, Topology},
+    model::{Action, Decision, Override, Runner, RunnerId, Signal, SignalState, Step, Timestamp, Topology},
     reconcile::{Reconciler, Setup, Wake},
     status::{FleetStatus, Status},
     store::{HistoryEntry, Holder, NewRequest, Store},
-    world::World,
+    world::{
+        SimWorld, World,
+        sim::{Chance, Process, PrometheusFault, WriteFault},
+    },
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    values::{NOW, at, cluster, rnd, signal, topology},
-    world::LabWorld,
-};
+use crate::values::{NOW, at, cluster, rnd, signal, topology};
 
 /// Switchyard's loop, its store on a real disk, and a world of values.
 #[derive(Debug)]
 pub struct Harness {
     /// The world.
-    pub world: LabWorld,
+    pub world: SimWorld,
     /// What is configured.
     pub topology: Topology,
     /// The store.
     pub store: Store,
     /// The last snapshot.
     pub status: watch::Receiver<Arc<Status>>,
-    reconciler: Reconciler<LabWorld>,
+    reconciler: Reconciler<SimWorld>,
     shutdown: CancellationToken,
     directory: tempfile::TempDir,
 }
@@ -37,18 +37,22 @@ pub struct Harness {
 impl Harness {
     /// Blue holds, green stands by, both are well; a watchdog is fresh.
     pub async fn new() -> Self {
-        Self::with(topology(&["blue", "green"]), LabWorld::new()).await
+        Self::with(topology(&["blue", "green"])).await
     }
 
-    /// The same with another configuration or world.
-    pub async fn with(topology: Topology, world: LabWorld) -> Self {
+    /// The same with another configuration.
+    pub async fn with(topology: Topology) -> Self {
+        let world = SimWorld::new(at(NOW), 0);
+        for fleet in topology.fleets.values() {
+            world.state().add_fleet(fleet, 2, fleet.home());
+        }
         let directory = tempfile::tempdir().expect("a temporary directory");
         let harness = Self::open(topology, world, directory).await;
         harness.hear(signal(Action::Watchdog, None, 0, SignalState::Firing)).await;
         harness
     }
 
-    async fn open(topology: Topology, world: LabWorld, directory: tempfile::TempDir) -> Self {
+    async fn open(topology: Topology, world: SimWorld, directory: tempfile::TempDir) -> Self {
         let url = format!("sqlite://{}", directory.path().join("switchyard.db").display());
         let holder = Holder { listen: "nowhere".to_owned(), now: world.now() };
         let store = Store::open(&url, &holder).await.expect("the store opens");
@@ -118,9 +122,59 @@ impl Harness {
 
     /// Blue's runners die, and the alert has been firing for a minute.
     pub async fn blue_dies(&self) {
-        self.world.alive(&[("blue", 0.0), ("green", 1.0)]);
+        self.alive(&[("blue", 0.0), ("green", 1.0)]);
         let since = self.second() - 60;
         self.hear(signal(Action::Failover, Some("blue"), since, SignalState::Firing)).await;
+    }
+
+    /// Which share of each cluster's runners is up and polls well; Prometheus has no samples of a cluster not named.
+    pub fn alive(&self, shares: &[(&str, f64)]) {
+        let mut state = self.world.state();
+        let mut fault = None;
+        for name in &self.topology.fleets[&rnd()].prefer {
+            let share = shares.iter().find(|(c, _)| *c == name.as_str()).map(|(_, share)| *share);
+            match share {
+                None => fault = Some((PrometheusFault::Silent, Some(name))),
+                Some(share) if share.is_nan() => fault = Some((PrometheusFault::Nan, Some(name))),
+                Some(share) => {
+                    let pool: Vec<_> = state.runners.iter_mut().filter(|r| r.cluster == *name).collect();
+                    let up = (pool.len() as f64 * share).round() as usize;
+                    for (i, runner) in pool.into_iter().enumerate() {
+                        runner.process = if i < up { Process::Polling } else { Process::Dead };
+                    }
+                }
+            }
+        }
+        if shares.is_empty() {
+            fault = Some((PrometheusFault::Silent, None));
+        }
+        state.refresh();
+        let about = fault.and_then(|(_, about)| about);
+        state.break_prometheus(0, fault.map(|(fault, _)| fault), about);
+    }
+
+    /// What happens to every write from now on.
+    pub fn writes(&self, fault: Option<WriteFault>) {
+        let chances: Vec<Chance> = fault.into_iter().map(|fault| Chance { fault, percent: 100 }).collect();
+        let mut state = self.world.state();
+        state.gitlab.writes.clone_from(&chances);
+        state.dns.writes = chances;
+    }
+
+    /// Somebody else changes a runner record.
+    pub fn change_runner(&self, id: u64, change: impl FnOnce(&mut Runner)) {
+        let mut state = self.world.state();
+        change(&mut state.runner(RunnerId(id)).expect("there is such a runner").record);
+    }
+
+    /// Every step that really happened, in order.
+    pub fn happened(&self) -> Vec<Step> {
+        self.world.state().sent.iter().filter(|sent| sent.happened).map(|sent| sent.step.clone()).collect()
+    }
+
+    /// The clusters whose pool carries the routing tag.
+    pub fn holders(&self) -> Vec<String> {
+        self.world.holders(&self.topology.fleets[&rnd()])
     }
 
     /// A person asks for a planned move.

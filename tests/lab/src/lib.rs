@@ -18,4 +18,3 @@ pub mod switchyard;
 pub mod tcp;
 pub mod values;
 pub mod wait;
-pub mod world;

@@ -1,0 +1,167 @@
+//! What the simulated Prometheus servers answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::State;
+use crate::model::{
+    Answer, Asked, ClusterName, Evidence, FleetEvidence, FleetName, Question, Sample, Timestamp, Topology,
+};
+
+/// What is wrong with a Prometheus server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrometheusFault {
+    /// It does not answer, evaluates no rule and sends no alert.
+    Down,
+    /// It answers and has no samples: its targets are gone from its configuration.
+    Silent,
+    /// It answers with what it last scraped, and evaluates no rule.
+    Stale,
+    /// It says the opposite of what is so.
+    Contradicts,
+    /// Its samples are NaN.
+    Nan,
+}
+
+/// The samples of one look, by question.
+type Samples = BTreeMap<(FleetName, Question), BTreeMap<ClusterName, Sample>>;
+
+/// A Prometheus server.
+#[derive(Debug, Clone)]
+pub struct SimPrometheus {
+    /// Its address.
+    pub name: String,
+    fault: Option<(PrometheusFault, Option<ClusterName>)>,
+    frozen: Samples,
+}
+
+impl SimPrometheus {
+    /// A server without fault: `p0`, `p1`, …
+    pub fn new(index: usize) -> Self {
+        Self { name: format!("p{index}"), fault: None, frozen: BTreeMap::new() }
+    }
+
+    /// Whether it evaluates rules and sends alerts.
+    pub fn evaluates(&self) -> bool {
+        !matches!(self.fault, Some((PrometheusFault::Down | PrometheusFault::Stale, _)))
+    }
+
+    /// What is wrong with it.
+    pub fn fault(&self) -> Option<PrometheusFault> {
+        self.fault.as_ref().map(|(fault, _)| *fault)
+    }
+}
+
+impl State {
+    /// From now on this server has the fault, about one cluster or about all; none mends it.
+    pub fn break_prometheus(
+        &mut self,
+        index: usize,
+        fault: Option<PrometheusFault>,
+        about: Option<&ClusterName>,
+    ) {
+        let frozen = self.samples();
+        if let Some(server) = self.prometheus.get_mut(index) {
+            server.fault = fault.map(|fault| (fault, about.cloned()));
+            server.frozen = frozen;
+        }
+    }
+
+    /// What a server without fault would answer.
+    fn samples(&self) -> Samples {
+        let at = self.now.checked_sub(self.sample_age).unwrap_or(Timestamp::MIN);
+        let mut pools: BTreeMap<(&FleetName, &ClusterName), [u32; 4]> = BTreeMap::new();
+        for runner in &self.runners {
+            let [all, up, well, unreachable] = pools.entry((&runner.fleet, &runner.cluster)).or_default();
+            *all += 1;
+            *up += u32::from(runner.shows_up());
+            *well += u32::from(runner.shows_well());
+            *unreachable += u32::from(runner.shows_unreachable());
+        }
+        let mut samples = Samples::new();
+        for ((fleet, cluster), [all, up, well, unreachable]) in pools {
+            let share = |part: u32, whole: u32| (whole > 0).then(|| f64::from(part) / f64::from(whole));
+            for question in Question::ALL {
+                let value = match question {
+                    Question::Alive => share(up, all),
+                    Question::Able => share(well, all),
+                    Question::AbleCount => Some(f64::from(well)),
+                    Question::GitlabUnreachable => share(unreachable, up),
+                };
+                if let Some(value) = value {
+                    let samples = samples.entry((fleet.clone(), question)).or_default();
+                    samples.insert(cluster.clone(), Sample { value, at });
+                }
+            }
+        }
+        samples
+    }
+
+    /// What one server answers about every cluster of a fleet.
+    pub fn answer(&self, server: usize, fleet: &FleetName, question: Question) -> Answer {
+        let samples = self.samples();
+        self.answer_from(&samples, server, fleet, question)
+    }
+
+    fn answer_from(&self, samples: &Samples, server: usize, fleet: &FleetName, question: Question) -> Answer {
+        let SimPrometheus { name, fault, frozen } = &self.prometheus[server];
+        let key = (fleet.clone(), question);
+        let mut now = samples.get(&key).cloned().unwrap_or_default();
+        let Some((fault, about)) = fault else {
+            return Answer { server: name.clone(), result: Ok(now) };
+        };
+        let meant = |cluster: &ClusterName| about.as_ref().is_none_or(|about| about == cluster);
+        match fault {
+            PrometheusFault::Down => {
+                return Answer { server: name.clone(), result: Err("connection refused".to_owned()) };
+            }
+            PrometheusFault::Silent => now.retain(|cluster, _| !meant(cluster)),
+            PrometheusFault::Stale => {
+                let old = frozen.get(&key);
+                now.retain(|cluster, _| !meant(cluster));
+                now.extend(
+                    old.into_iter()
+                        .flatten()
+                        .filter(|(c, _)| meant(c))
+                        .map(|(c, sample)| (c.clone(), *sample)),
+                );
+            }
+            PrometheusFault::Contradicts => {
+                for (_, sample) in now.iter_mut().filter(|(cluster, _)| meant(cluster)) {
+                    sample.value = match question {
+                        Question::AbleCount if sample.value > 0.0 => 0.0,
+                        Question::AbleCount => 2.0,
+                        Question::Alive | Question::Able | Question::GitlabUnreachable => 1.0 - sample.value,
+                    };
+                }
+            }
+            PrometheusFault::Nan => {
+                for (_, sample) in now.iter_mut().filter(|(cluster, _)| meant(cluster)) {
+                    sample.value = f64::NAN;
+                }
+            }
+        }
+        Answer { server: name.clone(), result: Ok(now) }
+    }
+
+    pub(super) fn evidence(&self, topology: &Topology) -> Evidence {
+        let samples = self.samples();
+        let mut evidence = Evidence::default();
+        for fleet in topology.fleets.keys() {
+            let mut about = FleetEvidence::default();
+            for question in Question::ALL {
+                let answers = (0..self.prometheus.len())
+                    .map(|server| self.answer_from(&samples, server, fleet, question))
+                    .collect();
+                about.asked.insert(question, Asked { query: question.as_str().to_owned(), answers });
+            }
+            let told = self.prometheus.iter().any(SimPrometheus::evaluates);
+            for runner in self.runners.iter().filter(|r| told && r.fleet == *fleet && r.shows_up()) {
+                let clusters: &mut BTreeSet<ClusterName> =
+                    about.managers.entry(format!("s_{}", runner.record.id)).or_default();
+                clusters.insert(runner.cluster.clone());
+            }
+            evidence.fleets.insert(fleet.clone(), about);
+        }
+        evidence
+    }
+}
