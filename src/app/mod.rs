@@ -124,7 +124,7 @@ async fn run(
     let built = setup::build(&config, &metrics)?;
     let channels = setup::Channels::new(built);
     metrics.reload_successful.set(1);
-    metrics.reload_success_time.set(now().as_microsecond() as f64 / 1e6);
+    metrics.reload_success_time.set(crate::metrics::seconds(now()));
 
     let (reload, reloads) = mpsc::channel(4);
     let intake = Intake::new(

@@ -28,7 +28,7 @@ pub(super) async fn run(
         metrics.reload_successful.set(i64::from(result.is_ok()));
         match &result {
             Ok(()) => {
-                metrics.reload_success_time.set(now().as_microsecond() as f64 / 1e6);
+                metrics.reload_success_time.set(crate::metrics::seconds(now()));
                 info!(file = %file.display(), "the configuration was taken over");
             }
             Err(problems) => {

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
     intake::Intake,
-    metrics::{CLASSIC, Metrics, OPENMETRICS},
+    metrics::{Metrics, Page},
     model::Timestamp,
     status::Status,
     store::Store,
@@ -99,17 +99,15 @@ async fn landing() -> Html<&'static str> {
     )
 }
 
-/// OpenMetrics for those who ask for it, the classic text for everybody else.
 async fn metrics(State(server): State<Server>, headers: HeaderMap) -> Response {
+    show(server.metrics.page(), &headers)
+}
+
+/// A page of metrics as the answer to a scrape, in the format that it accepts.
+pub fn show(page: &Page, headers: &HeaderMap) -> Response {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
-    let openmetrics = accepts.flat_map(|v| v.split(',')).any(|v| v.contains("application/openmetrics-text"));
-    let (kind, body) = if openmetrics {
-        (OPENMETRICS, server.metrics.openmetrics())
-    } else {
-        (CLASSIC, server.metrics.classic())
-    };
-    match body {
-        Ok(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
+    match page.show(accepts) {
+        Ok((kind, body)) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
         Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written.")
             .into_response(),
     }

@@ -2,30 +2,27 @@
 //! at scrape time, so what vanishes from the world vanishes from the metrics.
 
 mod classic;
+mod page;
 mod process;
 mod snapshot;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
-        info::Info,
     },
     registry::{Registry, Unit},
 };
 use tokio::sync::watch;
 
-use crate::{model::Timestamp, status::Status, store::Store};
+pub use page::{Labels, Page, family, seconds};
 
-/// The content type of OpenMetrics text.
-pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The content type of the classic text format.
-pub const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::{model::Timestamp, status::Status, store::Store};
 
 macro_rules! labels {
     ($($type:ident { $($field:ident),* })*) => {$(
@@ -64,7 +61,7 @@ impl prometheus_client::metrics::family::MetricConstructor<Histogram> for Bucket
 /// Every metric.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    page: Page,
     /// Webhook requests by HTTP status code.
     pub webhook_requests: Family<Code, Counter>,
     /// From the request's arrival to its answer.
@@ -122,21 +119,14 @@ impl Metrics {
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
             alertmanager_up: Family::default(),
-            registry: Registry::default(),
+            page: Page::of(start, []),
         };
-        let mut registry = Registry::default();
-        // Without our prefix: every Prometheus client names these alike.
-        registry.register_collector(Box::new(process::Process::new(start)));
-        let ours = registry.sub_registry_with_prefix("switchyard");
-        let build = Info::new(vec![
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("revision", option_env!("SWITCHYARD_REVISION").unwrap_or("unknown")),
-        ]);
-        ours.register("build", "The program's version and source revision", build);
-        metrics.register(ours);
-        ours.register_collector(Box::new(snapshot::Snapshot(status)));
-        ours.register_collector(Box::new(snapshot::StoreStats(store)));
-        Self { registry, ..metrics }
+        let page = Page::new(start, |ours| {
+            metrics.register(ours);
+            ours.register_collector(Box::new(snapshot::Snapshot(status)));
+            ours.register_collector(Box::new(snapshot::StoreStats(store)));
+        });
+        Self { page, ..metrics }
     }
 
     fn register(&self, r: &mut Registry) {
@@ -210,15 +200,8 @@ impl Metrics {
         );
     }
 
-    /// All metrics as OpenMetrics text.
-    pub fn openmetrics(&self) -> Result<String, std::fmt::Error> {
-        let mut body = String::new();
-        text::encode(&mut body, &self.registry)?;
-        Ok(body)
-    }
-
-    /// All metrics in the classic text format.
-    pub fn classic(&self) -> Result<String, std::fmt::Error> {
-        Ok(classic::from_openmetrics(&self.openmetrics()?))
+    /// All metrics, as they are shown.
+    pub fn page(&self) -> &Page {
+        &self.page
     }
 }

@@ -10,8 +10,9 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
+use super::page::{family, seconds};
 use crate::{
-    model::{Seen, Timestamp},
+    model::Seen,
     status::{FleetStatus, RUNNER_STATES, Status},
     store::Store,
 };
@@ -19,33 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Snapshot(pub(super) watch::Receiver<Arc<Status>>);
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
-
-/// Writes one gauge family, if it has any sample.
-fn family<'a>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    samples: impl Iterator<Item = (Labels<'a>, f64)>,
-) -> Result<(), std::fmt::Error> {
-    let mut samples = samples.peekable();
-    if samples.peek().is_none() {
-        return Ok(());
-    }
-    let mut metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    for (labels, value) in samples {
-        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
-    }
-    Ok(())
-}
-
 fn bool(value: bool) -> f64 {
     if value { 1.0 } else { 0.0 }
-}
-
-fn seconds(at: Timestamp) -> f64 {
-    at.as_microsecond() as f64 / 1e6
 }
 
 impl Collector for Snapshot {

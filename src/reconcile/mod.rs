@@ -17,7 +17,7 @@ use act::{ActResult, Actor};
 
 use crate::{
     decide::{FleetPass, Input, Outcome, RequestAnswer, decide, holder_able},
-    metrics::{DecisionLabels, Metrics, PhaseLabels},
+    metrics::{self, DecisionLabels, Metrics, PhaseLabels},
     model::{
         Decision, Fence, Fleet, FleetName, FleetRunners, Generation, MoveState, Observation, Request, Seen,
         SignedDuration, Step, Timestamp, Topology,
@@ -196,7 +196,7 @@ impl<W: World> Reconciler<W> {
         let topology = &setup.topology;
         let began = setup.world.now();
         self.metrics.passes.inc();
-        self.metrics.pass_last_attempt.set(publish::seconds(began));
+        self.metrics.pass_last_attempt.set(metrics::seconds(began));
 
         // Signals are read after the look at the world, so that a decision never rests on a signal older than it.
         let observation = setup.world.observe(topology).await;
@@ -253,7 +253,7 @@ impl<W: World> Reconciler<W> {
             tries.until = now.checked_add(SignedDuration::try_from(rest).unwrap_or_default()).unwrap_or(now);
             wake = wake.min(if rest.is_zero() { Wake::Now } else { Wake::In(rest) });
         }
-        self.metrics.pass_last_success.set(publish::seconds(now));
+        self.metrics.pass_last_success.set(metrics::seconds(now));
         if state
             .decisions
             .values()

@@ -5,17 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Reconciler, View};
 use crate::{
     decide::FleetPass,
-    model::{Action, Decision, Fleet, FleetName, SignalState, Timestamp},
+    model::{Action, Decision, Fleet, FleetName, SignalState},
     plan::Plan,
     status::{FleetStatus, Progress, Status},
     store::State,
     world::World,
 };
-
-/// Seconds since 1970, as metrics want them.
-pub(super) fn seconds(at: Timestamp) -> f64 {
-    at.as_microsecond() as f64 / 1e6
-}
 
 impl<W: World> Reconciler<W> {
     pub(super) fn publish(
