@@ -343,11 +343,10 @@ async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
         store::Started,
     };
     let mut harness = failed_over().await;
-    if let Seen::Known(runners) = &mut harness.world.state().seen.runners {
-        runners.push(runner(9, "blue", true));
-    }
+    let fleet = &harness.topology.fleets[&rnd()];
+    harness.world.state().add_runner(fleet, &cluster("blue"), RunnerId(9), true);
     let steps = |harness: &Harness| harness.fleet().plan.map(|plan| plan.steps).unwrap_or_default();
-    harness.world.state().fault = Fault::LostRequest;
+    harness.writes(Some(WriteFault::LostRequest));
     harness.pass().await;
     let planned = steps(&harness);
     assert_eq!(planned.len(), 1, "runner 9 loses the tag");
@@ -380,7 +379,7 @@ async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
     };
     harness.set(pause).await;
     harness.settle().await;
-    assert_eq!(harness.world.holders(&harness.topology), ["green"], "{}", harness.fleet().sentence);
+    assert_eq!(harness.holders(), ["green"], "{}", harness.fleet().sentence);
 }
 
 #[tokio::test]
