@@ -15,6 +15,7 @@ pub mod transport;
 pub mod alertmanager;
 pub mod dns;
 pub mod gitlab;
+pub mod kubernetes;
 pub mod prometheus;
 pub mod status;
 pub mod store;

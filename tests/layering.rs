@@ -10,7 +10,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["model"],
     &["alert", "config", "decide", "plan", "telemetry", "transport"],
-    &["alertmanager", "dns", "gitlab", "prometheus", "status", "store"],
+    &["alertmanager", "dns", "gitlab", "kubernetes", "prometheus", "status", "store"],
     &["metrics", "world"],
     &["intake", "reconcile"],
     &["http"],

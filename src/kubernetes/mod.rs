@@ -1,0 +1,21 @@
+//! What the tools in a cluster say of themselves, and what is to be thought of it. Pure: what watches the objects is
+//! elsewhere.
+
+mod cron;
+mod judge;
+mod judgement;
+mod kind;
+mod object;
+mod reader;
+mod snapshot;
+
+pub use cron::Due;
+pub use judge::judge;
+pub use judgement::{Judgement, Limits, Reason, Verdict};
+pub use kind::{Kind, Tool};
+pub use object::{
+    Application, Backup, Condition, Detail, Flux, Location, Object, Operation, Pod, Reference, Restore,
+    Schedule,
+};
+pub use reader::Unreadable;
+pub use snapshot::{KindState, Snapshot};

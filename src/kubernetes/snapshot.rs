@@ -1,0 +1,85 @@
+//! What is known of one cluster's objects at one moment.
+
+use std::collections::BTreeMap;
+
+use super::{Kind, Object};
+
+/// How much of a kind is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KindState {
+    /// Nobody has looked, or the first list is not complete: an object that is not here may exist.
+    #[default]
+    Unseen,
+    /// Everything of the kind is here: an object that is not here does not exist.
+    Synced,
+    /// The cluster does not know the kind.
+    Absent,
+    /// It cannot be read; what is here may be old.
+    Failed(String),
+}
+
+type Name = (String, String);
+
+/// What is known of one cluster's objects at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    objects: BTreeMap<Kind, BTreeMap<Name, Object>>,
+    states: BTreeMap<Kind, KindState>,
+}
+
+impl Snapshot {
+    /// Takes an object in, in place of the one of the same kind, namespace and name.
+    pub fn insert(&mut self, object: Object) {
+        let name = (object.namespace.clone(), object.name.clone());
+        self.objects.entry(object.kind).or_default().insert(name, object);
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Object> {
+        self.objects.get_mut(&kind)?.remove(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Forgets every object of a kind, such as when its CRD is gone.
+    pub fn clear(&mut self, kind: Kind) {
+        self.objects.remove(&kind);
+    }
+
+    /// One object.
+    pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Object> {
+        self.objects.get(&kind)?.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The objects of a kind, by namespace and name.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Object> {
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The objects of a kind in a namespace, by name.
+    pub fn within<'a>(&'a self, kind: Kind, namespace: &'a str) -> impl Iterator<Item = &'a Object> {
+        let from = (namespace.to_owned(), String::new());
+        let all = self.objects.get(&kind);
+        all.into_iter()
+            .flat_map(move |all| all.range(from.clone()..).map(|(_, object)| object))
+            .take_while(move |object| object.namespace == namespace)
+    }
+
+    /// Every object.
+    pub fn all(&self) -> impl Iterator<Item = &Object> {
+        self.objects.values().flat_map(BTreeMap::values)
+    }
+
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.objects.get(&kind).map_or(0, BTreeMap::len)
+    }
+
+    /// Says how much of a kind is known.
+    pub fn set_state(&mut self, kind: Kind, state: KindState) {
+        self.states.insert(kind, state);
+    }
+
+    /// How much of a kind is known.
+    pub fn state(&self, kind: Kind) -> &KindState {
+        self.states.get(&kind).unwrap_or(&KindState::Unseen)
+    }
+}
