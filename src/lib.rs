@@ -23,6 +23,7 @@ pub mod store;
 pub mod metrics;
 pub mod world;
 
+pub mod exporter;
 pub mod intake;
 pub mod reconcile;
 

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["alert", "config", "decide", "plan", "telemetry", "transport"],
     &["alertmanager", "dns", "gitlab", "kubernetes", "prometheus", "status", "store"],
     &["metrics", "world"],
-    &["intake", "reconcile"],
+    &["exporter", "intake", "reconcile"],
     &["http"],
     &["app"],
     &["cli"],

@@ -1,0 +1,318 @@
+//! What is known of one cluster, shared by its watches, its probe and the metrics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
+
+use tracing::{info, warn};
+
+use super::failure::{Failure, Reason};
+use crate::{
+    kubernetes::{Detail, Kind, KindState, Object, Snapshot},
+    model::{SignedDuration, Timestamp},
+};
+
+/// One thing that is watched: a kind, everywhere or in one namespace, all or by labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace; none for all.
+    pub namespace: Option<String>,
+    /// A label selector.
+    pub labels: Option<String>,
+    /// The fleet that the pods found here serve.
+    pub fleet: Option<String>,
+}
+
+impl Source {
+    /// Whether an object is one that this source brought.
+    fn owns(&self, object: &Object) -> bool {
+        match (&object.detail, &self.fleet) {
+            (Detail::Pod(pod), Some(fleet)) => pod.fleets.contains(fleet) && self.covers(&object.namespace),
+            _ => self.covers(&object.namespace),
+        }
+    }
+
+    fn covers(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|own| own == namespace)
+    }
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    /// It was read completely.
+    listed: bool,
+    /// A watch was opened since.
+    followed: bool,
+    /// Its kind is not known to the API.
+    absent: bool,
+    /// When the API last answered a request of it, or sent something on its watch.
+    heard: Option<Timestamp>,
+    /// Why the last request failed; none after one that succeeded.
+    failure: Option<Failure>,
+    /// It has had an answer, good or bad.
+    asked: bool,
+}
+
+/// How a collector stands: all sources of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Collector {
+    /// Everything of the kind is known, and the API said so lately.
+    pub up: bool,
+    /// When the API last answered the source that was heard least lately; none before that.
+    pub last_success: Option<Timestamp>,
+    /// Whether the CRD is installed; none as long as nobody knows, and for what needs none.
+    pub installed: Option<bool>,
+    /// Failures by reason since the start.
+    pub errors: BTreeMap<Reason, u64>,
+}
+
+/// What the own probe found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Probe {
+    /// Whether the API answered that it is ready; none before the first answer.
+    pub up: Option<bool>,
+    /// How long the last answer took, or its absence.
+    pub took: Duration,
+    /// When it was last up.
+    pub last_success: Option<Timestamp>,
+    /// Why not, in one sentence.
+    pub failure: Option<String>,
+}
+
+/// What is known of one cluster.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Its objects. How much of each kind is known is set by [`Cluster::look`].
+    pub snapshot: Snapshot,
+    /// The own probe.
+    pub probe: Probe,
+    standings: Vec<Standing>,
+    errors: BTreeMap<Kind, BTreeMap<Reason, u64>>,
+}
+
+/// One cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its name: the label `runner_cluster`.
+    pub name: String,
+    /// What is watched.
+    pub sources: Vec<Source>,
+    /// Without an answer for so long, what was seen counts no more.
+    pub stale_after: SignedDuration,
+    state: RwLock<State>,
+}
+
+impl Cluster {
+    /// Nothing is known yet.
+    pub fn new(name: String, sources: Vec<Source>, stale_after: SignedDuration) -> Self {
+        let standings = vec![Standing::default(); sources.len()];
+        let state = State { standings, ..State::default() };
+        Self { name, sources, stale_after, state: RwLock::new(state) }
+    }
+
+    /// The kinds that are watched.
+    pub fn kinds(&self) -> BTreeSet<Kind> {
+        self.sources.iter().map(|source| source.kind).collect()
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known.
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every source and the probe have had an answer, good or bad.
+    pub fn asked(&self) -> bool {
+        let state = self.read();
+        state.probe.up.is_some() && state.standings.iter().all(|standing| standing.asked)
+    }
+
+    /// How the collectors stand at this moment. What was not heard of for too long stops counting as known.
+    pub fn look(&self, now: Timestamp) -> BTreeMap<Kind, Collector> {
+        let mut state = self.write();
+        let mut collectors = BTreeMap::new();
+        for kind in self.kinds() {
+            let standings: Vec<&Standing> =
+                self.standings(&state, kind).map(|(_, standing)| standing).collect();
+            let last_success = standings.iter().map(|standing| standing.heard).min().flatten();
+            let fresh = last_success.is_some_and(|at| now.duration_since(at) <= self.stale_after);
+            let absent = standings.iter().any(|standing| standing.absent);
+            let complete = standings.iter().all(|s| s.absent || s.listed && s.followed);
+            let why = standings.iter().find_map(|standing| standing.failure.as_ref());
+            let known = match (complete, fresh, why) {
+                (true, true, _) if absent => KindState::Absent,
+                (true, true, _) => KindState::Synced,
+                (_, _, Some(failure)) => KindState::Failed(failure.to_string()),
+                (true, false, None) => KindState::Failed(format!(
+                    "nothing was heard from the API for {}",
+                    last_success.map_or(SignedDuration::ZERO, |at| now.duration_since(at)).as_secs()
+                )),
+                (false, ..) => KindState::Unseen,
+            };
+            let installed = kind.crd().and(match (absent, complete) {
+                (true, _) => Some(false),
+                (false, true) => Some(true),
+                (false, false) => None,
+            });
+            let errors = state.errors.get(&kind).cloned().unwrap_or_default();
+            collectors.insert(kind, Collector { up: complete && fresh, last_success, installed, errors });
+            state.snapshot.set_state(kind, known);
+        }
+        collectors
+    }
+
+    fn standings<'a>(
+        &'a self,
+        state: &'a State,
+        kind: Kind,
+    ) -> impl Iterator<Item = (&'a Source, &'a Standing)> {
+        self.sources.iter().zip(&state.standings).filter(move |(source, _)| source.kind == kind)
+    }
+
+    /// A source was read completely: whatever else it once brought is gone.
+    pub(super) fn replaced(&self, index: usize, objects: Vec<Object>, now: Timestamp) {
+        let source = &self.sources[index];
+        let mut state = self.write();
+        let there: BTreeSet<(&str, &str)> =
+            objects.iter().map(|o| (o.namespace.as_str(), o.name.as_str())).collect();
+        let gone: Vec<(String, String)> = state
+            .snapshot
+            .of(source.kind)
+            .filter(|object| source.owns(object))
+            .filter(|object| !there.contains(&(object.namespace.as_str(), object.name.as_str())))
+            .map(|object| (object.namespace.clone(), object.name.clone()))
+            .collect();
+        for (namespace, name) in gone {
+            forget(&mut state.snapshot, source, &namespace, &name);
+        }
+        if !state.standings[index].listed {
+            info!(
+                runner_cluster = self.name,
+                collector = source.kind.plural(),
+                objects = objects.len(),
+                "read"
+            );
+        }
+        for object in objects {
+            take(&mut state.snapshot, source, object);
+        }
+        let standing = &mut state.standings[index];
+        let followed = standing.followed && !standing.absent;
+        *standing = Standing { listed: true, followed, heard: Some(now), asked: true, ..Standing::default() };
+    }
+
+    /// An object is there, new or changed.
+    pub(super) fn applied(&self, index: usize, object: Object, now: Timestamp) {
+        let mut state = self.write();
+        take(&mut state.snapshot, &self.sources[index], object);
+        state.standings[index].heard = Some(now);
+    }
+
+    /// An object is gone, or its labels fit no more.
+    pub(super) fn deleted(&self, index: usize, namespace: &str, name: &str, now: Timestamp) {
+        let mut state = self.write();
+        forget(&mut state.snapshot, &self.sources[index], namespace, name);
+        state.standings[index].heard = Some(now);
+    }
+
+    /// A watch was opened, or gave a sign of life.
+    pub(super) fn followed(&self, index: usize, now: Timestamp) {
+        let mut state = self.write();
+        let standing = &mut state.standings[index];
+        (standing.heard, standing.followed) = (Some(now), true);
+        if standing.failure.take().is_some() {
+            info!(runner_cluster = self.name, collector = self.sources[index].kind.plural(), "watched again");
+        }
+    }
+
+    /// The API does not know the kind.
+    pub(super) fn absent(&self, index: usize, now: Timestamp) {
+        let kind = self.sources[index].kind;
+        let mut state = self.write();
+        if !state.standings[index].absent {
+            info!(
+                runner_cluster = self.name,
+                collector = kind.plural(),
+                "the CRD is not installed; it is asked for again and again"
+            );
+        }
+        state.snapshot.clear(kind);
+        let standing = &mut state.standings[index];
+        *standing = Standing { absent: true, heard: Some(now), asked: true, ..Standing::default() };
+    }
+
+    /// A request failed. What was seen before stays until it is stale.
+    pub(super) fn failed(&self, index: usize, failure: Failure) {
+        let kind = self.sources[index].kind;
+        let mut state = self.write();
+        *state.errors.entry(kind).or_default().entry(failure.reason).or_default() += 1;
+        let standing = &mut state.standings[index];
+        standing.asked = true;
+        if failure.reason == Reason::Gone {
+            return;
+        }
+        // Said once, not at every attempt.
+        if standing.failure.as_ref().is_none_or(|before| before.reason != failure.reason) {
+            warn!(
+                runner_cluster = self.name,
+                collector = kind.plural(),
+                reason = failure.reason.as_str(),
+                "not watched: {failure}"
+            );
+        }
+        standing.failure = Some(failure);
+    }
+
+    /// What the own probe found.
+    pub(super) fn probed(&self, result: Result<(), String>, took: Duration, now: Timestamp) {
+        let mut state = self.write();
+        let probe = &mut state.probe;
+        let up = result.is_ok();
+        match &result {
+            Err(why) if probe.up != Some(false) => {
+                warn!(runner_cluster = self.name, "the API does not answer the probe: {why}");
+            }
+            Ok(()) if probe.up == Some(false) => {
+                info!(runner_cluster = self.name, "the API answers the probe again");
+            }
+            _ => {}
+        }
+        *probe = Probe {
+            up: Some(up),
+            took,
+            last_success: if up { Some(now) } else { probe.last_success },
+            failure: result.err(),
+        };
+    }
+}
+
+/// Takes an object in. A pod may serve several fleets, each found by a source of its own.
+fn take(snapshot: &mut Snapshot, source: &Source, mut object: Object) {
+    let before = snapshot.get(object.kind, &object.namespace, &object.name).map(|object| &object.detail);
+    if let Detail::Pod(pod) = &mut object.detail {
+        if let Some(Detail::Pod(before)) = before {
+            pod.fleets.extend(before.fleets.iter().cloned());
+        }
+        pod.fleets.extend(source.fleet.clone());
+    }
+    snapshot.insert(object);
+}
+
+/// Forgets an object, unless another source knows it too.
+fn forget(snapshot: &mut Snapshot, source: &Source, namespace: &str, name: &str) {
+    let Some(mut object) = snapshot.remove(source.kind, namespace, name) else { return };
+    if let (Detail::Pod(pod), Some(fleet)) = (&mut object.detail, &source.fleet) {
+        pod.fleets.remove(fleet);
+        if !pod.fleets.is_empty() {
+            snapshot.insert(object);
+        }
+    }
+}

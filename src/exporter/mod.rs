@@ -1,0 +1,134 @@
+//! Reads the objects of clusters and shows what is to be thought of them: the role `exporter`.
+//!
+//! One watch per kind and namespace keeps a trimmed copy of the objects; a probe asks each cluster's API whether it is
+//! ready; the metrics judge the copies when they are scraped. What was not heard of for too long is not known.
+
+mod cluster;
+mod connect;
+mod failure;
+mod probe;
+mod watch;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+pub use cluster::{Cluster, Collector, Probe, Source, State};
+pub use connect::{Access, Context, Error, RunnerPods};
+pub use failure::{Failure, Reason, Verb};
+
+use crate::{
+    kubernetes::{Kind, Tool},
+    model::{SignedDuration, Timestamp},
+};
+
+/// Whole pages of a list in memory at once: a process that watches many clusters starts many lists.
+const PAGES: usize = 4;
+/// Limit of a page, and of the answer to a new watch.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// What is watched, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How the clusters are reached.
+    pub access: Access,
+    /// Only these namespaces; all when empty. Runner pods have their own.
+    pub namespaces: BTreeSet<String>,
+    /// Whose objects are watched.
+    pub tools: BTreeSet<Tool>,
+    /// Where the runner pods are.
+    pub runner_pods: Vec<RunnerPods>,
+    /// Without an answer for so long, what was seen counts no more.
+    pub stale_after: Duration,
+    /// How often each API is probed.
+    pub probe_interval: Duration,
+    /// Limit of one probe.
+    pub probe_timeout: Duration,
+    /// How often what is not installed or not allowed is looked for again.
+    pub recheck: Duration,
+    /// Objects in a page of a list.
+    pub page: u32,
+}
+
+impl Settings {
+    fn sources(&self) -> Vec<Source> {
+        let pods = self.runner_pods.iter().map(|pods| Source {
+            kind: Kind::Pod,
+            namespace: Some(pods.namespace.clone()),
+            labels: Some(pods.labels.clone()),
+            fleet: Some(pods.fleet.to_string()),
+        });
+        let namespaces: Vec<Option<String>> = match self.namespaces.is_empty() {
+            true => vec![None],
+            false => self.namespaces.iter().cloned().map(Some).collect(),
+        };
+        let kinds = Kind::ALL.into_iter().filter(|kind| self.tools.contains(&kind.tool()));
+        let others = kinds.filter(|kind| *kind != Kind::Pod).flat_map(|kind| {
+            namespaces.iter().map(move |namespace| Source {
+                kind,
+                namespace: namespace.clone(),
+                labels: None,
+                fleet: None,
+            })
+        });
+        pods.chain(others).collect()
+    }
+}
+
+/// Clusters that are watched.
+pub struct Exporter {
+    clusters: Vec<(Arc<Cluster>, Client)>,
+    settings: Settings,
+}
+
+impl Exporter {
+    /// Makes a client for each cluster. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, the kubeconfig or the credentials, and the mend.
+    pub async fn new(settings: Settings) -> Result<Self, Error> {
+        let stale_after = SignedDuration::try_from(settings.stale_after).unwrap_or(SignedDuration::MAX);
+        let mut clusters = Vec::new();
+        for (name, config) in settings.access.clusters().await? {
+            let client = Client::try_from(config)
+                .map_err(|error| Error::Client(name.clone(), failure::chain(&error)))?;
+            clusters
+                .push((Arc::new(Cluster::new(name.to_string(), settings.sources(), stale_after)), client));
+        }
+        Ok(Self { clusters, settings })
+    }
+
+    /// The clusters.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.clusters.iter().map(|(cluster, _)| cluster.clone()).collect()
+    }
+
+    /// Starts all watches and probes. None of them ends by itself: one that does has panicked.
+    pub fn start(self, tasks: &mut JoinSet<&'static str>, now: fn() -> Timestamp) {
+        let pages = Arc::new(Semaphore::new(PAGES));
+        let Settings { stale_after, probe_interval, probe_timeout, recheck, page, .. } = self.settings;
+        let pace = watch::Pace {
+            request: REQUEST.min(stale_after / 2),
+            // Two signs of life within the limit, at least.
+            watch: (stale_after / 3).clamp(Duration::from_secs(1), Duration::from_secs(240)),
+            recheck,
+            page,
+        };
+        for (cluster, client) in self.clusters {
+            for index in 0..cluster.sources.len() {
+                let (client, cluster) = (client.clone(), cluster.clone());
+                let (pace, pages) = (pace.clone(), pages.clone());
+                let watch = watch::Watch { client, cluster, index, pace, pages, now };
+                tasks.spawn(async move {
+                    watch.run().await;
+                    "watch"
+                });
+            }
+            tasks.spawn(async move {
+                probe::run(client, cluster, probe_interval, probe_timeout, now).await;
+                "probe"
+            });
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The own probe of a cluster's API: none of the tools in a cluster tells that the API of another one is dead.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::http::{Request, header};
+use kube::Client;
+use tokio::time::{Instant, interval, timeout};
+
+use super::{cluster::Cluster, failure::chain};
+use crate::model::Timestamp;
+
+/// What is asked for. It says that the API server reaches its store, and it needs the credentials.
+const PATH: &str = "/readyz";
+
+/// Asks again and again; never ends.
+pub(super) async fn run(
+    client: Client,
+    cluster: Arc<Cluster>,
+    period: Duration,
+    limit: Duration,
+    now: fn() -> Timestamp,
+) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let began = Instant::now();
+        let result = match timeout(limit, ask(&client)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {} s", limit.as_secs_f64())),
+        };
+        cluster.probed(result, began.elapsed(), now());
+    }
+}
+
+async fn ask(client: &Client) -> Result<(), String> {
+    // A connection of its own: an old one may live on where no new one is taken.
+    let request = Request::get(PATH).header(header::CONNECTION, "close").body(Vec::new());
+    let request = request.map_err(|error| error.to_string())?;
+    match client.request_text(request).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) => Err(format!("{} {}", status.code, status.message)),
+        Err(error) => Err(chain(&error)),
+    }
+}
