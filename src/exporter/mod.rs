@@ -6,6 +6,8 @@
 mod cluster;
 mod connect;
 mod failure;
+pub mod families;
+pub mod metrics;
 mod probe;
 mod watch;
 

@@ -69,6 +69,8 @@ reasons! {
 
     /// A field has a type or form that is not known.
     Unreadable = "unreadable", Unknown;
+    /// Its kind cannot be read at the moment: what is known of it may be old.
+    NotWatched = "not_watched", Unknown;
     /// A word that this version does not know.
     UnknownWord = "unknown_word", Unknown;
     /// No controller has looked at it yet, or ever.

@@ -2,6 +2,7 @@
 //! elsewhere.
 
 mod cron;
+mod history;
 mod judge;
 mod judgement;
 mod kind;
@@ -10,6 +11,7 @@ mod reader;
 mod snapshot;
 
 pub use cron::Due;
+pub use history::{Convergence, History, SourceKey, Vanished};
 pub use judge::judge;
 pub use judgement::{Judgement, Limits, Reason, Verdict};
 pub use kind::{Kind, Tool};

@@ -541,6 +541,20 @@ fn condition(r: &Reader<'_>, status: String) -> Result<Condition, Unreadable> {
     })
 }
 
+impl Flux {
+    /// When its controller was last seen to do something with it, as far as the object itself tells.
+    pub(super) fn sign_of_life(&self) -> Option<Timestamp> {
+        let handled = self.handled.as_deref().and_then(token_time);
+        let changed = self.ready.as_ref().and_then(|ready| ready.changed);
+        [handled, changed, self.artifact_updated].into_iter().flatten().max()
+    }
+
+    /// Its heartbeat: for a Kustomization its last reconciliation, for what has no heartbeat the last sign of life.
+    pub fn heartbeat(&self, kind: Kind) -> Option<Timestamp> {
+        if kind == Kind::Kustomization { self.reconciled } else { self.sign_of_life() }
+    }
+}
+
 /// The time that a token of a request to reconcile stands for: the tools of Flux write the time itself.
 pub(super) fn token_time(token: &str) -> Option<Timestamp> {
     token.parse().ok().or_else(|| {

@@ -1,8 +1,8 @@
 //! What is known of one cluster's objects at one moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Kind, Object};
+use super::{Detail, Kind, Object};
 
 /// How much of a kind is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,13 +18,15 @@ pub enum KindState {
     Failed(String),
 }
 
-type Name = (String, String);
+pub(super) type Name = (String, String);
 
 /// What is known of one cluster's objects at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     objects: BTreeMap<Kind, BTreeMap<Name, Object>>,
     states: BTreeMap<Kind, KindState>,
+    /// Backups that were deleted on purpose since this was last asked.
+    retired: BTreeSet<Name>,
 }
 
 impl Snapshot {
@@ -36,7 +38,19 @@ impl Snapshot {
 
     /// Forgets an object.
     pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Object> {
-        self.objects.get_mut(&kind)?.remove(&(namespace.to_owned(), name.to_owned()))
+        let name = (namespace.to_owned(), name.to_owned());
+        let object = self.objects.get_mut(&kind)?.remove(&name)?;
+        if let Detail::Backup(backup) = &object.detail
+            && (object.deleting || backup.phase.as_deref() == Some("Deleting"))
+        {
+            self.retired.insert(name);
+        }
+        Some(object)
+    }
+
+    /// Backups that were deleted on purpose since this was last called: their last phase was Deleting.
+    pub(super) fn take_retired(&mut self) -> BTreeSet<Name> {
+        std::mem::take(&mut self.retired)
     }
 
     /// Forgets every object of a kind, such as when its CRD is gone.

@@ -48,10 +48,13 @@ fn exposed(page: &str) -> BTreeSet<String> {
     samples.map(|line| family(page, &line[..line.find(['{', ' ']).unwrap()])).collect()
 }
 
-/// Name, type and labels of every row of `docs/metrics.md`.
+/// Name, type and labels of every row of `docs/metrics.md` about this role.
 fn documented() -> Vec<(String, String, BTreeSet<String>)> {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap();
-    text.lines()
+    text.split("## `switchyard exporter`")
+        .next()
+        .unwrap()
+        .lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .map(|line| {
             let (name, rest) = line.split_once('`').unwrap();

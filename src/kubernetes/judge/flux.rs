@@ -4,7 +4,7 @@
 //! generation that the condition Ready itself speaks of. Only a Kustomization has a heartbeat: of a source nothing moves
 //! while its revision stays, so only an answered request to reconcile proves that its controller lives.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{At, ok, show, unknown_word};
 use crate::kubernetes::{
@@ -53,7 +53,7 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
     match object.kind {
         Kind::Kustomization => kustomization(object, flux, at),
         Kind::HelmRelease => {
-            if let Some(judged) = silent(flux, ready, at) {
+            if let Some(judged) = silent(flux, at) {
                 return judged;
             }
             match source(object, flux, at) {
@@ -64,7 +64,7 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
         _ if flux.revision.is_none() => {
             Judgement::new(Reason::Reconciling, "it is ready, and has no artifact yet")
         }
-        _ => silent(flux, ready, at).unwrap_or_else(|| ok(format!("it is ready at {}", revision(flux)))),
+        _ => silent(flux, at).unwrap_or_else(|| ok(format!("it is ready at {}", revision(flux)))),
     }
 }
 
@@ -107,8 +107,8 @@ fn handshake(flux: &Flux, at: &At<'_>) -> Option<Judgement> {
 }
 
 /// What never moves while all is well: only a recent change, or an answered request, proves life.
-fn silent(flux: &Flux, ready: &Condition, at: &At<'_>) -> Option<Judgement> {
-    let life: Option<Timestamp> = proof_of_life(flux, ready);
+fn silent(flux: &Flux, at: &At<'_>) -> Option<Judgement> {
+    let life = flux.sign_of_life();
     let Some(patience) = patience(flux, at) else {
         return Some(Judgement::new(Reason::TimestampAbsent, "spec.interval is absent"));
     };
@@ -124,12 +124,6 @@ fn silent(flux: &Flux, ready: &Condition, at: &At<'_>) -> Option<Judgement> {
         );
         Judgement::new(Reason::HeartbeatAbsent, text)
     })
-}
-
-/// When the controller was last seen to do something with it.
-pub(crate) fn proof_of_life(flux: &Flux, ready: &Condition) -> Option<Timestamp> {
-    let handled = flux.handled.as_deref().and_then(token_time);
-    [handled, ready.changed, flux.artifact_updated, flux.reconciled].into_iter().flatten().max()
 }
 
 /// Every healthy Kustomization is Unknown for a moment in every interval, so the last result is held; `None` means that

@@ -10,11 +10,16 @@ mod velero;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Detail, Judgement, Limits, Object, Reason, Snapshot};
+use super::{Detail, Judgement, KindState, Limits, Object, Reason, Snapshot};
 
 /// Judges an object. `related` holds what it depends on, and how much of each kind is known.
 pub fn judge(object: &Object, related: &Snapshot, now: Timestamp, limits: &Limits) -> Judgement {
     let at = At { related, now, limits };
+    if let KindState::Failed(why) = related.state(object.kind) {
+        let text =
+            format!("{} cannot be read, and what is known of it may be old: {why}", object.kind.plural());
+        return Judgement::new(Reason::NotWatched, text);
+    }
     if let Detail::Unreadable(error) = &object.detail {
         return Judgement::new(Reason::Unreadable, error.to_string());
     }

@@ -1,0 +1,400 @@
+//! What the exporter shows: computed at each scrape from what is known at that moment, so what vanishes from a cluster
+//! vanishes from the page.
+//!
+//! Of a kind that is not known completely only the verdicts are shown, as unknown: an old state is no state.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
+};
+
+use super::{
+    Collector, Probe,
+    families::{FAMILIES, Family, Id, Type},
+};
+use crate::{
+    kubernetes::{
+        self, Application, Backup, Detail, Flux, History, Kind, KindState, Limits, Location, Object, Pod,
+        Reason, Restore, Schedule, Snapshot,
+    },
+    metrics::seconds,
+    model::Timestamp,
+};
+
+/// One cluster, as it is to be shown.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The label `runner_cluster`.
+    pub name: &'a str,
+    /// Its objects.
+    pub snapshot: &'a Snapshot,
+    /// What was seen before.
+    pub history: &'a History,
+    /// The own probe.
+    pub probe: &'a Probe,
+    /// How what watches it stands.
+    pub collectors: BTreeMap<Kind, Collector>,
+}
+
+/// Writes what is known of the clusters.
+///
+/// # Errors
+/// A label or a value that cannot be written.
+pub fn encode(
+    clusters: &[View<'_>],
+    now: Timestamp,
+    limits: &Limits,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let mut page = Samples::default();
+    let writers = writers(clusters);
+    for cluster in clusters {
+        let mut one = One { page: &mut page, cluster, now, limits };
+        one.machinery();
+        one.objects();
+        one.runners();
+        one.velero(&writers);
+        one.argocd();
+        one.flux();
+        one.history();
+    }
+    page.write(encoder)
+}
+
+type Text<'a> = Cow<'a, str>;
+
+/// Samples by family.
+#[derive(Debug, Default)]
+struct Samples<'a>(BTreeMap<Id, Vec<(Vec<Text<'a>>, f64)>>);
+
+impl<'a> Samples<'a> {
+    fn write(self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (id, samples) in self.0 {
+            let family: &Family = &FAMILIES[id as usize];
+            let unit = family.seconds.then_some(&Unit::Seconds);
+            let kind = match family.kind {
+                Type::Gauge => MetricType::Gauge,
+                Type::Counter => MetricType::Counter,
+                Type::Info => MetricType::Info,
+            };
+            let mut metric = encoder.encode_descriptor(family.stem, family.help, unit, kind)?;
+            for (values, value) in &samples {
+                let names = std::iter::once(&"runner_cluster").chain(family.labels);
+                let labels: Vec<(&str, &str)> =
+                    names.zip(values).map(|(name, value)| (*name, value.as_ref())).collect();
+                match family.kind {
+                    Type::Gauge => ConstGauge::new(*value).encode(metric.encode_family(&labels)?)?,
+                    Type::Counter => ConstCounter::new(*value).encode(metric.encode_family(&labels)?)?,
+                    Type::Info => metric.encode_info(&labels)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a location's backups are.
+type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+fn place(location: &Location) -> Place<'_> {
+    (&location.provider, &location.bucket, &location.prefix, &location.endpoint)
+}
+
+/// How many locations may write to a place.
+fn writers<'a>(clusters: &[View<'a>]) -> BTreeMap<Place<'a>, usize> {
+    let mut writers = BTreeMap::new();
+    for cluster in clusters {
+        for object in cluster.snapshot.of(Kind::BackupStorageLocation) {
+            if let Detail::Location(location) = &object.detail
+                && !location.read_only
+            {
+                *writers.entry(place(location)).or_default() += 1;
+            }
+        }
+    }
+    writers
+}
+
+fn one(value: bool) -> f64 {
+    if value { 1.0 } else { 0.0 }
+}
+
+fn text(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
+}
+
+/// What nobody has looked at has no phase.
+fn phase(phase: Option<&String>) -> &str {
+    phase.map_or("New", String::as_str)
+}
+
+fn word(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+/// One cluster on its way to the page.
+struct One<'p, 'a> {
+    page: &'p mut Samples<'a>,
+    cluster: &'p View<'a>,
+    now: Timestamp,
+    limits: &'p Limits,
+}
+
+impl<'a> One<'_, 'a> {
+    fn put<const N: usize>(&mut self, id: Id, labels: [Text<'a>; N], value: f64) {
+        debug_assert_eq!(FAMILIES[id as usize].labels.len(), N, "{id:?}");
+        let values = std::iter::once(Text::from(self.cluster.name)).chain(labels).collect();
+        self.page.0.entry(id).or_default().push((values, value));
+    }
+
+    fn put_time<const N: usize>(&mut self, id: Id, labels: [Text<'a>; N], time: Option<Timestamp>) {
+        if let Some(time) = time {
+            self.put(id, labels, seconds(time));
+        }
+    }
+
+    /// The objects of a kind, when all of them are known.
+    fn known(&self, kind: Kind) -> impl Iterator<Item = &'a Object> + use<'a> {
+        let synced = *self.cluster.snapshot.state(kind) == KindState::Synced;
+        let snapshot = self.cluster.snapshot;
+        synced.then(|| snapshot.of(kind)).into_iter().flatten()
+    }
+
+    fn machinery(&mut self) {
+        let cluster = self.cluster;
+        if let Some(up) = cluster.probe.up {
+            self.put(Id::ApiUp, [], one(up));
+            self.put(Id::ApiProbeDuration, [], cluster.probe.took.as_secs_f64());
+        }
+        self.put_time(Id::ApiLastSuccess, [], cluster.probe.last_success);
+        for (kind, collector) in &cluster.collectors {
+            let name = || Text::from(kind.plural());
+            self.put(Id::CollectorUp, [name()], one(collector.up));
+            self.put_time(Id::CollectorLastSuccess, [name()], collector.last_success);
+            for (reason, count) in &collector.errors {
+                self.put(Id::CollectorErrors, [name(), reason.as_str().into()], *count as f64);
+            }
+            if let (Some(crd), Some(installed)) = (kind.crd(), collector.installed) {
+                self.put(Id::CrdInstalled, [crd.into()], one(installed));
+            }
+            let count = cluster.snapshot.count(*kind) as f64;
+            self.put(Id::Objects, [kind.as_str().into()], count);
+        }
+    }
+
+    fn objects(&mut self) {
+        let snapshot = self.cluster.snapshot;
+        let mut stuck: BTreeMap<(&'a str, &'a str), u32> = BTreeMap::new();
+        for object in self.known(Kind::Schedule) {
+            stuck.insert((&object.namespace, &object.name), 0);
+        }
+        for object in snapshot.all() {
+            let judgement = kubernetes::judge(object, snapshot, self.now, self.limits);
+            if let Detail::Backup(backup) = &object.detail
+                && *snapshot.state(Kind::Backup) == KindState::Synced
+            {
+                let schedule = text(backup.schedule.as_ref());
+                *stuck.entry((&object.namespace, schedule)).or_default() +=
+                    u32::from(judgement.reason == Reason::Stuck);
+            }
+            let labels = [
+                object.kind.as_str().into(),
+                object.namespace.as_str().into(),
+                object.name.as_str().into(),
+                judgement.verdict.as_str().into(),
+                judgement.reason.as_str().into(),
+            ];
+            self.put(Id::ObjectVerdict, labels, 1.0);
+        }
+        for ((namespace, schedule), count) in stuck {
+            self.put(Id::BackupsStuck, [namespace.into(), schedule.into()], f64::from(count));
+        }
+    }
+
+    fn runners(&mut self) {
+        let mut counts: BTreeMap<[&'a str; 4], u32> = BTreeMap::new();
+        for object in self.known(Kind::Pod) {
+            let Detail::Pod(Pod { fleets, phase, ready, restarts, .. }) = &object.detail else { continue };
+            let ready = match ready.as_deref() {
+                Some("True") => "true",
+                Some("False") => "false",
+                _ => "unknown",
+            };
+            for fleet in fleets {
+                *counts
+                    .entry([fleet, &object.namespace, phase.as_deref().unwrap_or("Unknown"), ready])
+                    .or_default() += 1;
+                let labels = [fleet.into(), object.namespace.as_str().into(), object.name.as_str().into()];
+                self.put(Id::RunnerPodRestarts, labels, *restarts as f64);
+            }
+        }
+        for (labels, count) in counts {
+            self.put(Id::RunnerPods, labels.map(Text::from), f64::from(count));
+        }
+    }
+
+    fn velero(&mut self, writers: &BTreeMap<Place<'a>, usize>) {
+        self.backups();
+        for object in self.known(Kind::Schedule) {
+            let Detail::Schedule(Schedule { paused, interval, last_backup, .. }) = &object.detail else {
+                continue;
+            };
+            let labels = || [object.namespace.as_str().into(), object.name.as_str().into()];
+            self.put(Id::SchedulePaused, labels(), one(*paused));
+            if let Some(interval) = interval {
+                self.put(Id::ScheduleInterval, labels(), interval.as_secs_f64());
+            }
+            self.put_time(Id::ScheduleLastBackup, labels(), *last_backup);
+        }
+        for object in self.known(Kind::BackupStorageLocation) {
+            if let Detail::Location(location) = &object.detail {
+                self.location(object, location, writers);
+            }
+        }
+        let mut restores: BTreeMap<[&'a str; 2], u32> = BTreeMap::new();
+        for object in self.known(Kind::Restore) {
+            if let Detail::Restore(Restore { phase: p, .. }) = &object.detail {
+                *restores.entry([&object.namespace, phase(p.as_ref())]).or_default() += 1;
+            }
+        }
+        for (labels, count) in restores {
+            self.put(Id::Restores, labels.map(Text::from), f64::from(count));
+        }
+    }
+
+    fn backups(&mut self) {
+        let mut counts: BTreeMap<[&'a str; 3], u32> = BTreeMap::new();
+        let mut newest: BTreeMap<[&'a str; 3], Timestamp> = BTreeMap::new();
+        for object in self.known(Kind::Backup) {
+            let Detail::Backup(Backup { schedule, location, phase: p, started, .. }) = &object.detail else {
+                continue;
+            };
+            let schedule = text(schedule.as_ref());
+            let phase = phase(p.as_ref());
+            *counts.entry([&object.namespace, schedule, phase]).or_default() += 1;
+            if let (Some(started), "Completed", false) = (started, phase, object.deleting) {
+                let newest =
+                    newest.entry([&object.namespace, schedule, text(location.as_ref())]).or_insert(*started);
+                *newest = (*newest).max(*started);
+            }
+        }
+        for (labels, count) in counts {
+            self.put(Id::Backups, labels.map(Text::from), f64::from(count));
+        }
+        for (labels, started) in newest {
+            self.put_time(Id::LastCompleted, labels.map(Text::from), Some(started));
+        }
+    }
+
+    fn location(&mut self, object: &'a Object, location: &'a Location, writers: &BTreeMap<Place<'a>, usize>) {
+        let labels = || -> [Text<'a>; 2] { [object.namespace.as_str().into(), object.name.as_str().into()] };
+        let [namespace, name] = labels();
+        let info = [
+            namespace,
+            name,
+            location.provider.as_str().into(),
+            location.bucket.as_str().into(),
+            location.prefix.as_str().into(),
+            location.endpoint.as_str().into(),
+            if location.read_only { "ReadOnly" } else { "ReadWrite" }.into(),
+            word(location.default).into(),
+        ];
+        self.put(Id::LocationInfo, info, 1.0);
+        // Without a phase it counts as unavailable, as it does for Velero.
+        let available = match location.phase.as_deref() {
+            Some("Available") => Some(true),
+            None | Some("Unavailable") => Some(false),
+            Some(_) => None,
+        };
+        if let Some(available) = available {
+            self.put(Id::LocationAvailable, labels(), one(available));
+        }
+        self.put_time(Id::LocationValidated, labels(), location.validated);
+        self.put_time(Id::LocationSynced, labels(), location.synced);
+        let count = writers.get(&place(location)).copied().unwrap_or(0);
+        self.put(Id::LocationWriters, labels(), count as f64);
+    }
+
+    fn argocd(&mut self) {
+        for object in self.known(Kind::Application) {
+            let Detail::Application(app) = &object.detail else { continue };
+            let Application { project, health, sync, operation, autosync, repo, destination, .. } =
+                app.as_ref();
+            let operation = operation.as_ref().map_or("", |operation| operation.phase.as_str());
+            let labels = [
+                object.namespace.as_str(),
+                &object.name,
+                project,
+                text(health.as_ref()),
+                text(sync.as_ref()),
+                operation,
+                word(*autosync),
+                repo,
+                destination,
+            ];
+            self.put(Id::ApplicationInfo, labels.map(Text::from), 1.0);
+            let labels = [object.namespace.as_str().into(), object.name.as_str().into()];
+            self.put_time(Id::ApplicationReconciled, labels, app.reconciled);
+        }
+    }
+
+    fn flux(&mut self) {
+        for kind in Kind::ALL {
+            for object in self.known(kind) {
+                if let Detail::Flux(flux) = &object.detail {
+                    self.flux_object(object, flux);
+                }
+            }
+        }
+    }
+
+    fn flux_object(&mut self, object: &'a Object, flux: &'a Flux) {
+        let own = [object.kind.as_str(), &object.namespace, &object.name];
+        let labels = || own.map(Text::from);
+        if let Some(ready) = &flux.ready {
+            let current = ready.generation.is_some() && ready.generation == object.generation;
+            self.put(Id::FluxGenerationCurrent, labels(), one(current));
+            match ready.status.as_str() {
+                "True" if current => self.put(Id::FluxReady, labels(), 1.0),
+                "False" if current => self.put(Id::FluxReady, labels(), 0.0),
+                _ => {}
+            }
+        }
+        self.put(Id::FluxSuspended, labels(), one(flux.suspended));
+        let (kind, namespace, name) =
+            flux.source.as_ref().map_or(("", "", ""), |s| (&s.kind, &s.namespace, &s.name));
+        let [own_kind, own_namespace, own_name] = own;
+        let info = [own_kind, own_namespace, own_name, text(flux.revision.as_ref()), kind, namespace, name];
+        self.put(Id::FluxInfo, info.map(Text::from), 1.0);
+        self.put_time(Id::FluxReconciled, labels(), flux.heartbeat(object.kind));
+        if let Some(interval) = flux.interval {
+            self.put(Id::FluxInterval, labels(), interval.as_secs_f64());
+        }
+    }
+
+    fn history(&mut self) {
+        let history = self.cluster.history;
+        for (key, convergence) in history.convergence() {
+            let labels = |state: &'static str| -> [Text<'a>; 3] {
+                [key.tool.as_str().into(), key.source.as_str().into(), state.into()]
+            };
+            if let Some(last) = convergence.last {
+                self.put(Id::Convergence, labels("done"), last.as_secs_f64());
+            }
+            if let Some(open) = convergence.open {
+                let lasts = self.now.duration_since(open).as_secs_f64();
+                self.put(Id::Convergence, labels("open"), lasts.max(0.0));
+            }
+        }
+        for (vanished, count) in history.vanished() {
+            let labels = [&vanished.namespace, &vanished.schedule, &vanished.location];
+            self.put(Id::BackupsVanished, labels.map(|l| l.as_str().into()), count as f64);
+        }
+        for (namespace, location, emptied) in history.emptied() {
+            self.put(Id::LocationEmptied, [namespace.into(), location.into()], one(emptied));
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What no single look at a cluster can tell: how long a revision took to arrive everywhere, and that backups vanished.
+//!
+//! Folded from one snapshot after the other. A kind that is not completely known at the moment is left as it was.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Application, Backup, Detail, Flux, Kind, KindState, Object, Snapshot, Tool};
+
+/// What is remembered of one cluster.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    sources: BTreeMap<SourceKey, Course>,
+    buckets: BTreeMap<LocationKey, Bucket>,
+    vanished: BTreeMap<Vanished, u64>,
+}
+
+/// A source of wanted state.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceKey {
+    /// Argo CD or Flux.
+    pub tool: Tool,
+    /// For Flux kind, namespace and name; for Argo CD the repository and what is followed in it.
+    pub source: String,
+}
+
+/// Namespace and name of a backup location.
+type LocationKey = (String, String);
+type Name = (String, String);
+
+/// Whose backups vanished.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Vanished {
+    /// The namespace.
+    pub namespace: String,
+    /// The schedule; empty for backups made by hand.
+    pub schedule: String,
+    /// The location.
+    pub location: String,
+}
+
+/// How a source's revisions arrived.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Course {
+    /// The revision that everything shall be on.
+    revision: String,
+    first_seen: Option<Timestamp>,
+    /// Since when some revision has not arrived everywhere.
+    open: Option<Timestamp>,
+    /// How long the last one that arrived took.
+    last: Option<SignedDuration>,
+    /// What was ready on the revision at some time.
+    arrived: BTreeSet<Name>,
+    /// Revisions seen, oldest first: what is seen again is not new.
+    known: VecDeque<String>,
+}
+
+/// How long revisions take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Convergence {
+    /// From the first sight of the last revision that arrived to everything being ready on it.
+    pub last: Option<SignedDuration>,
+    /// Since when something is behind; none when nothing is.
+    pub open: Option<Timestamp>,
+}
+
+/// The backups of a location that can be restored.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Bucket {
+    backups: BTreeMap<String, Kept>,
+    emptied: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    schedule: String,
+    expires: Option<Timestamp>,
+}
+
+/// What applies a source.
+struct Member<'a> {
+    name: Name,
+    /// The revision that it is on, when it is ready there.
+    ready: Option<&'a str>,
+}
+
+const KNOWN: usize = 16;
+
+impl History {
+    /// Takes in what is known now. Backups that were seen being deleted are forgotten by the snapshot.
+    pub fn fold(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
+        let retired = snapshot.take_retired();
+        let synced = |kind| *snapshot.state(kind) == KindState::Synced;
+        if synced(Kind::Kustomization) {
+            self.flux(snapshot, now);
+        }
+        if synced(Kind::Application) {
+            self.argocd(snapshot, now);
+        }
+        if synced(Kind::Backup) {
+            self.backups(snapshot, &retired, now);
+        }
+        if synced(Kind::BackupStorageLocation) {
+            let exists = |(namespace, name): &LocationKey| {
+                snapshot.get(Kind::BackupStorageLocation, namespace, name).is_some()
+            };
+            self.buckets.retain(|key, _| exists(key));
+            self.vanished.retain(|v, _| exists(&(v.namespace.clone(), v.location.clone())));
+        }
+    }
+
+    /// How long revisions take, by source.
+    pub fn convergence(&self) -> impl Iterator<Item = (&SourceKey, Convergence)> {
+        self.sources.iter().map(|(key, c)| (key, Convergence { last: c.last, open: c.open }))
+    }
+
+    /// Backups that could be restored and are gone, neither expired nor deleted.
+    pub fn vanished(&self) -> impl Iterator<Item = (&Vanished, u64)> {
+        self.vanished.iter().map(|(key, count)| (key, *count))
+    }
+
+    /// By namespace and location: whether all backups vanished from it and none came since.
+    pub fn emptied(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        self.buckets.iter().map(|((namespace, name), b)| (namespace.as_str(), name.as_str(), b.emptied))
+    }
+
+    fn flux(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        let mut members: BTreeMap<(Kind, &str, &str), Vec<Member<'_>>> = BTreeMap::new();
+        for object in snapshot.of(Kind::Kustomization) {
+            let Detail::Flux(flux) = &object.detail else { continue };
+            let Some(source) = &flux.source else { continue };
+            let Some(kind) = Kind::of_flux(&source.kind) else { continue };
+            let ready = converged(object, flux).then_some(flux.revision.as_deref()).flatten();
+            let name = (object.namespace.clone(), object.name.clone());
+            members.entry((kind, &source.namespace, &source.name)).or_default().push(Member { name, ready });
+        }
+        let mut present = BTreeSet::new();
+        for ((kind, namespace, name), members) in members {
+            if *snapshot.state(kind) != KindState::Synced {
+                // Nothing is known of it now; what was known stays.
+                present.insert(flux_key(kind, namespace, name));
+                continue;
+            }
+            let Some(Detail::Flux(source)) = snapshot.get(kind, namespace, name).map(|o| &o.detail) else {
+                continue;
+            };
+            let Some(revision) = &source.revision else { continue };
+            let key = flux_key(kind, namespace, name);
+            present.insert(key.clone());
+            let course = self.sources.entry(key).or_default();
+            course.step(revision, source.artifact_updated, &members, now);
+        }
+        self.sources.retain(|key, _| key.tool != Tool::Flux || present.contains(key));
+    }
+
+    fn argocd(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        type Compared<'a> = (Option<Timestamp>, &'a str, Member<'a>);
+        let mut groups: BTreeMap<SourceKey, Vec<Compared<'_>>> = BTreeMap::new();
+        for object in snapshot.of(Kind::Application) {
+            let Detail::Application(app) = &object.detail else { continue };
+            // What a person syncs does not arrive by itself. Without a comparison the revision is a branch's name.
+            if !app.autosync || app.sync.as_deref().is_none_or(|s| s == "Unknown") {
+                continue;
+            }
+            let Some(revision) = app.revision.as_deref() else { continue };
+            let ready = settled(app).then_some(revision);
+            let name = (object.namespace.clone(), object.name.clone());
+            let key = SourceKey { tool: Tool::Argocd, source: format!("{}@{}", app.repo, app.target) };
+            groups.entry(key).or_default().push((app.reconciled, revision, Member { name, ready }));
+        }
+        for (key, compared) in &groups {
+            let course = self.sources.entry(key.clone()).or_default();
+            let newest = compared.iter().max_by_key(|(at, ..)| *at).map(|(_, revision, _)| *revision);
+            let unseen = compared
+                .iter()
+                .map(|(_, revision, _)| *revision)
+                .find(|r| !course.known.iter().any(|k| k == r));
+            let all_alike = newest.filter(|r| compared.iter().all(|(_, revision, _)| revision == r));
+            let revision = match (course.revision.is_empty(), all_alike, unseen) {
+                (true, ..) => newest.map(str::to_owned),
+                (_, Some(all), _) => Some(all.to_owned()),
+                (_, None, Some(unseen)) => Some(unseen.to_owned()),
+                (_, None, None) => Some(course.revision.clone()),
+            };
+            let Some(revision) = revision else { continue };
+            for (_, seen, _) in compared {
+                course.learn(seen);
+            }
+            let members: Vec<Member<'_>> =
+                compared.iter().map(|(_, _, m)| Member { name: m.name.clone(), ready: m.ready }).collect();
+            course.step(&revision, None, &members, now);
+        }
+        // An application that cannot be compared now is no reason to forget.
+        let any = |key: &SourceKey| {
+            snapshot.of(Kind::Application).any(|o| match &o.detail {
+                Detail::Application(app) => format!("{}@{}", app.repo, app.target) == key.source,
+                _ => false,
+            })
+        };
+        self.sources.retain(|key, _| key.tool != Tool::Argocd || groups.contains_key(key) || any(key));
+    }
+
+    fn backups(&mut self, snapshot: &Snapshot, retired: &BTreeSet<Name>, now: Timestamp) {
+        let mut here: BTreeMap<LocationKey, BTreeMap<String, Kept>> = BTreeMap::new();
+        for object in snapshot.of(Kind::Backup) {
+            let Detail::Backup(backup) = &object.detail else { continue };
+            let Some(location) = kept_in(object, backup) else { continue };
+            let schedule = backup.schedule.clone().unwrap_or_default();
+            let key = Vanished {
+                namespace: object.namespace.clone(),
+                schedule: schedule.clone(),
+                location: location.to_owned(),
+            };
+            // From zero on, so that the first to vanish is an increase.
+            self.vanished.entry(key).or_default();
+            here.entry((object.namespace.clone(), location.to_owned()))
+                .or_default()
+                .insert(object.name.clone(), Kept { schedule, expires: backup.expires });
+        }
+        for (key, bucket) in &mut self.buckets {
+            let now_here = here.remove(key).unwrap_or_default();
+            let gone: Vec<&Kept> = bucket
+                .backups
+                .iter()
+                .filter(|(name, _)| !now_here.contains_key(*name))
+                .filter(|(name, _)| !retired.contains(&(key.0.clone(), (*name).clone())))
+                .filter(|(name, _)| !on_its_way_out(snapshot, &key.0, name))
+                .map(|(_, kept)| kept)
+                .filter(|kept| kept.expires.is_none_or(|expires| expires > now))
+                .collect();
+            for kept in &gone {
+                let vanished = Vanished {
+                    namespace: key.0.clone(),
+                    schedule: kept.schedule.clone(),
+                    location: key.1.clone(),
+                };
+                *self.vanished.entry(vanished).or_default() += 1;
+            }
+            bucket.emptied = now_here.is_empty() && (bucket.emptied || !gone.is_empty());
+            bucket.backups = now_here;
+        }
+        for (key, backups) in here {
+            self.buckets.insert(key, Bucket { backups, emptied: false });
+        }
+    }
+}
+
+/// Where a backup can be restored from; none for one that is not complete or is being deleted.
+fn kept_in<'a>(object: &Object, backup: &'a Backup) -> Option<&'a str> {
+    let uploaded = matches!(backup.phase.as_deref(), Some("Completed" | "PartiallyFailed"));
+    (uploaded && !object.deleting).then_some(backup.location.as_deref()).flatten()
+}
+
+/// It is still there, and being deleted.
+fn on_its_way_out(snapshot: &Snapshot, namespace: &str, name: &str) -> bool {
+    snapshot.get(Kind::Backup, namespace, name).is_some()
+}
+
+fn flux_key(kind: Kind, namespace: &str, name: &str) -> SourceKey {
+    SourceKey { tool: Tool::Flux, source: format!("{kind}/{namespace}/{name}") }
+}
+
+fn converged(object: &Object, flux: &Flux) -> bool {
+    let current = |c: &super::Condition| c.status == "True" && c.generation == object.generation;
+    !flux.suspended && flux.ready.as_ref().is_some_and(current)
+}
+
+fn settled(app: &Application) -> bool {
+    let word = |value: &Option<String>, wanted| value.as_deref() == Some(wanted);
+    word(&app.sync, "Synced") && word(&app.health, "Healthy")
+}
+
+impl Course {
+    fn learn(&mut self, revision: &str) {
+        if !self.known.iter().any(|known| known == revision) {
+            self.known.push_back(revision.to_owned());
+            if self.known.len() > KNOWN {
+                self.known.pop_front();
+            }
+        }
+    }
+
+    /// One look: the wanted revision, when it was made if that is known, and what applies it.
+    fn step(&mut self, revision: &str, made: Option<Timestamp>, members: &[Member<'_>], now: Timestamp) {
+        let first_look = self.revision.is_empty();
+        if self.revision != revision {
+            self.learn(revision);
+            revision.clone_into(&mut self.revision);
+            self.arrived.clear();
+            self.first_seen = None;
+        }
+        let there: BTreeSet<&Name> = members.iter().map(|m| &m.name).collect();
+        self.arrived.retain(|name| there.contains(name));
+        self.arrived.extend(members.iter().filter(|m| m.ready == Some(revision)).map(|m| m.name.clone()));
+        let behind = self.arrived.len() < there.len();
+        if first_look && !behind {
+            // It arrived before anybody looked: how long that took is not known.
+            return;
+        }
+        if self.first_seen.is_none() {
+            // What was under way at the first look has begun before it.
+            let began = made.filter(|made| first_look && *made < now).unwrap_or(now);
+            self.first_seen = Some(began);
+            self.open.get_or_insert(began);
+        }
+        if behind {
+            // Something new that applies the same revision opens it again.
+            if self.open.is_none() {
+                (self.open, self.first_seen) = (Some(now), Some(now));
+            }
+        } else if self.open.take().is_some() {
+            self.last = self.first_seen.map(|first| now.duration_since(first));
+        }
+    }
+}
