@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::failure::{Failure, Reason};
 use crate::{
-    kubernetes::{Detail, Kind, KindState, Object, Snapshot},
+    kubernetes::{Detail, History, Kind, KindState, Object, Snapshot},
     model::{SignedDuration, Timestamp},
 };
 
@@ -89,6 +89,8 @@ pub struct Probe {
 pub struct State {
     /// Its objects. How much of each kind is known is set by [`Cluster::look`].
     pub snapshot: Snapshot,
+    /// What was seen before, as far as [`Cluster::look`] was asked.
+    pub history: History,
     /// The own probe.
     pub probe: Probe,
     standings: Vec<Standing>,
@@ -166,6 +168,8 @@ impl Cluster {
             collectors.insert(kind, Collector { up: complete && fresh, last_success, installed, errors });
             state.snapshot.set_state(kind, known);
         }
+        let State { snapshot, history, .. } = &mut *state;
+        history.fold(snapshot, now);
         collectors
     }
 

@@ -3,16 +3,17 @@
 //!
 //! Of a kind that is not known completely only the verdicts are shown, as unknown: an old state is no state.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use prometheus_client::{
+    collector::Collector as Collect,
     encoding::{DescriptorEncoder, EncodeMetric as _},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
 
 use super::{
-    Collector, Probe,
+    Cluster, Collector, Probe,
     families::{FAMILIES, Family, Id, Type},
 };
 use crate::{
@@ -37,6 +38,40 @@ pub struct View<'a> {
     pub probe: &'a Probe,
     /// How what watches it stands.
     pub collectors: BTreeMap<Kind, Collector>,
+}
+
+/// The clusters that are watched, shown at each scrape.
+#[derive(Debug)]
+pub struct Watched {
+    /// The clusters.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// How long is too long.
+    pub limits: Limits,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+impl Collect for Watched {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let now = (self.now)();
+        // Before the locks are taken: it writes.
+        let looks: Vec<_> = self.clusters.iter().map(|cluster| cluster.look(now)).collect();
+        let states: Vec<_> = self.clusters.iter().map(|cluster| cluster.read()).collect();
+        let views: Vec<View<'_>> = self
+            .clusters
+            .iter()
+            .zip(&states)
+            .zip(looks)
+            .map(|((cluster, state), collectors)| View {
+                name: &cluster.name,
+                snapshot: &state.snapshot,
+                history: &state.history,
+                probe: &state.probe,
+                collectors,
+            })
+            .collect();
+        encode(&views, now, &self.limits, &mut encoder)
+    }
 }
 
 /// Writes what is known of the clusters.
@@ -174,8 +209,10 @@ impl<'a> One<'_, 'a> {
             let name = || Text::from(kind.plural());
             self.put(Id::CollectorUp, [name()], one(collector.up));
             self.put_time(Id::CollectorLastSuccess, [name()], collector.last_success);
-            for (reason, count) in &collector.errors {
-                self.put(Id::CollectorErrors, [name(), reason.as_str().into()], *count as f64);
+            // From zero on, so that the first is an increase.
+            for reason in super::Reason::ALL {
+                let count = collector.errors.get(&reason).copied().unwrap_or_default();
+                self.put(Id::CollectorErrors, [name(), reason.as_str().into()], count as f64);
             }
             if let (Some(crd), Some(installed)) = (kind.crd(), collector.installed) {
                 self.put(Id::CrdInstalled, [crd.into()], one(installed));
