@@ -251,6 +251,13 @@ impl Admin {
         self.shared.lock().held_polls(id)
     }
 
+    /// How many requests wait in vain now, by [`Kind::Hang`](super::Kind::Hang) or
+    /// [`Kind::TimeoutAfterCommit`](super::Kind::TimeoutAfterCommit).
+    #[must_use]
+    pub fn held_requests(&self) -> usize {
+        self.shared.lock().held_requests
+    }
+
     /// Every write to a runner row since the start, oldest first.
     #[must_use]
     pub fn audit(&self) -> Vec<Audit> {

@@ -219,7 +219,7 @@ async fn handle(request: Request, app: Router, shared: Shared) -> Result<Respons
     };
     // A request that is dropped half-way (the client went away, a hang) is logged too.
     let mut log = LogOnDrop { shared: shared.clone(), entry: Some(entry.clone()) };
-    let result = answer(app, parts, body, hit, limited.as_ref().ok(), limited.as_ref().err()).await;
+    let result = answer(app, parts, body, hit, &shared, limited.as_ref()).await;
     entry.status = result.as_ref().map_or(0, |r| r.status().as_u16());
     log.entry = None;
     let mut state = shared.lock();
@@ -260,8 +260,8 @@ async fn answer(
     mut parts: Parts,
     body: Bytes,
     hit: Hit,
-    headers: Option<&HeaderMap>,
-    refused: Option<&Response429>,
+    shared: &Shared,
+    limited: Result<&HeaderMap, &Response429>,
 ) -> Result<Response, Cut> {
     tokio::time::sleep(hit.latency).await;
     parts.extensions.insert(hit.lag);
@@ -273,7 +273,7 @@ async fn answer(
         (status, [(header::CONTENT_TYPE, "text/html")], page).into_response()
     };
     let mut response = match hit.kind {
-        Some(Kind::Hang) => std::future::pending().await,
+        Some(Kind::Hang) => hang(shared).await,
         Some(Kind::ResetBefore) => return Err(Cut),
         Some(Kind::BadGateway) => return Ok(html(StatusCode::BAD_GATEWAY, "502 Bad Gateway")),
         Some(Kind::Unavailable) => {
@@ -308,19 +308,32 @@ async fn answer(
         }
         Some(Kind::TimeoutAfterCommit) => {
             respond(app, parts, body).await?;
-            std::future::pending().await
+            hang(shared).await
         }
         Some(Kind::SlowBody { ms }) => slow(respond(app, parts, body).await?, ms).await,
         Some(Kind::TruncatedBody) => truncated(respond(app, parts, body).await?).await,
-        None | Some(Kind::Latency { .. } | Kind::StaleReplica { .. }) => match refused {
-            Some(refused) => return Ok(refused.response()),
-            None => respond(app, parts, body).await?,
+        None | Some(Kind::Latency { .. } | Kind::StaleReplica { .. }) => match limited {
+            Err(refused) => return Ok(refused.response()),
+            Ok(_) => respond(app, parts, body).await?,
         },
     };
-    if let Some(headers) = headers {
+    if let Ok(headers) = limited {
         response.headers_mut().extend(headers.clone());
     }
     Ok(response)
+}
+
+/// Waits until the client goes away.
+async fn hang(shared: &Shared) -> Response {
+    struct Held<'a>(&'a Shared);
+    impl Drop for Held<'_> {
+        fn drop(&mut self) {
+            self.0.lock().held_requests -= 1;
+        }
+    }
+    shared.lock().held_requests += 1;
+    let _held = Held(shared);
+    std::future::pending().await
 }
 
 async fn slow(response: Response, ms: u64) -> Response {

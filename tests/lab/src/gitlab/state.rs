@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) audit: Vec<Audit>,
     pub(crate) log: VecDeque<Logged>,
     pub(crate) counts: BTreeMap<String, BTreeMap<u16, u64>>,
+    /// Requests that a fault keeps waiting for ever, as long as their client waits.
+    pub(crate) held_requests: usize,
     next_id: u64,
 }
 
@@ -103,6 +105,7 @@ impl State {
             audit: Vec::new(),
             log: VecDeque::new(),
             counts: BTreeMap::new(),
+            held_requests: 0,
             next_id: 0,
         }
     }

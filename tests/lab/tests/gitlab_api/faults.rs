@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard_lab::gitlab::{Fault, Kind, Match, Outage, RateLimit, RateLimitShape, RunnerSpec};
+use switchyard_lab::gitlab::{Admin, Fault, Kind, Match, Outage, RateLimit, RateLimitShape, RunnerSpec};
 
 use crate::client::start;
 
@@ -27,7 +27,17 @@ async fn a_write_can_be_done_and_its_answer_lost() {
     assert!(tokio::time::timeout(Duration::from_millis(300), put("timeout")).await.is_err());
     assert_eq!(admin.tags(id), ["timeout"]);
     admin.fault(Fault::new(Match { body: Some("hang".into()), ..Match::any() }, Kind::Hang));
-    assert!(tokio::time::timeout(Duration::from_millis(300), put("hang")).await.is_err());
+    // Held for as long as the client waits.
+    let held =
+        admin.until("held", Duration::from_secs(10), |admin| (admin.held_requests() == 1).then_some(()));
+    tokio::select! {
+        answer = put("hang") => panic!("{answer:?}"),
+        () = held => {}
+    }
+    let logged =
+        |admin: &Admin| admin.requests().iter().any(|l| l.fault.as_deref() == Some("hang")).then_some(());
+    admin.until("given up", Duration::from_secs(10), logged).await;
+    assert_eq!(admin.held_requests(), 0);
     assert_eq!(admin.tags(id), ["timeout"]);
     assert_eq!(put("d").await.unwrap().status, 200);
     let log = admin.requests();
