@@ -134,6 +134,11 @@ impl Token {
         self.spec.projects.get(&project).copied().max(inherited)
     }
 
+    /// At least this role in a project; administrators have every role.
+    pub(crate) fn has_role(&self, state: &State, project: u64, role: Role) -> bool {
+        self.spec.admin || self.role_in_project(state, project) >= Some(role)
+    }
+
     pub(crate) fn may_read_runner(&self, state: &State, runner: &Runner) -> bool {
         self.sees_all()
             || match &runner.owner {

@@ -15,7 +15,7 @@ use super::jobs::{Job, JobStatus, JobTemplate};
 use super::model::{Audit, Contact, Group, Logged, Project, Runner};
 use super::server::Shared;
 use super::state::random_text;
-use super::{GraphqlMode, RateLimit, RunnerSpec, VirtualRunners};
+use super::{GraphqlMode, RateLimit, RunnerSpec};
 
 /// A fresh runner record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ impl Admin {
 
     /// A new runner record without any manager.
     pub fn create_runner(&self, spec: RunnerSpec) -> Created {
-        let row = self.shared.lock().insert_runner(&spec, None);
+        let row = self.shared.lock().insert_runner(spec.into_row(), None, "lab");
         Created { id: row.id, token: row.token.clone() }
     }
 
@@ -155,12 +155,6 @@ impl Admin {
             row.contact = contact;
             row.managers.values_mut().for_each(|m| m.contact = contact);
         }
-    }
-
-    /// `count` runners that poll inside the simulator, for fleets of thousands. See [`VirtualRunners`].
-    #[must_use]
-    pub fn virtual_runners(&self, count: usize, spec: impl Fn(usize) -> RunnerSpec) -> VirtualRunners {
-        VirtualRunners::create(self.clone(), count, spec)
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -333,6 +327,7 @@ impl Admin {
             "jobs": jobs,
             "issues": state.issues,
             "alerts": state.alerts,
+            "virtual_runners": state.virtual_runners.values().collect::<Vec<_>>(),
             "faults": state.rules.iter().map(|r| &r.fault).collect::<Vec<_>>(),
             "outage": state.outage,
             "graphql": state.graphql,

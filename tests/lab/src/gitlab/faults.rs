@@ -181,6 +181,9 @@ pub enum Outage {
     BadGateway,
     /// No listener: connections are refused, open ones are cut.
     Refuse,
+    /// Maintenance mode: reads are answered; writes by REST, polls of runners among them, get 503, and mutations by
+    /// GraphQL an error. A proxy before it that answers polls with 403 is a fault besides.
+    Maintenance,
 }
 
 #[derive(Debug)]

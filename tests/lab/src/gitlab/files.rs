@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::access::Role;
-use super::pipelines::project_for;
+use super::lookup::WRITE;
 use super::reply::{Answer, Failure, Params, ok, reply};
 use super::server::{Call, Shared};
 use super::state::State;
@@ -148,8 +148,7 @@ async fn read(
     call: Call,
 ) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    let project = project_for(&state, &token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     let [reference] = required(&call.params()?, ["ref"])?;
     let repository = state.repositories.entry(project).or_default();
     let commits = repository.up_to(&reference).ok_or_else(|| Failure::not_found("Commit"))?;
@@ -193,13 +192,12 @@ fn write(
     (id, path): (String, String),
     check: impl Fn(&Repository, &Params, &str) -> Result<Option<Vec<u8>>, Failure>,
 ) -> Result<Value, Failure> {
-    let token = call.token(state)?.clone();
-    let project = project_for(state, &token, &id, &["api"], Role::Developer)?;
+    let project = call.project(state, &id, &WRITE, Role::Developer)?;
     let params = call.params()?;
     let [name, _message] = required(&params, ["branch", "commit_message"])?;
     let start = params.text("start_branch").unwrap_or_else(|| name.clone());
     let protected = state.projects.get(&project).is_some_and(|p| p.protected_refs.contains(&name));
-    let maintains = token.spec.admin || token.role_in_project(state, project) >= Some(Role::Maintainer);
+    let maintains = call.token(state)?.has_role(state, project, Role::Maintainer);
     if protected && !maintains {
         return Err(refused("You are not allowed to push into this branch"));
     }

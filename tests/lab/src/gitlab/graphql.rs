@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_graphql::{Context, EmptySubscription, Error, ID, Object, SimpleObject, Variables};
+use async_graphql::{Context, EmptySubscription, Error, ID, MergedObject, Object, SimpleObject, Variables};
 use axum::Router;
 use axum::extract::State as AxumState;
 use axum::http::StatusCode;
@@ -13,25 +13,41 @@ use super::GraphqlMode;
 use super::access::Token;
 use super::complexity::{cost, selected};
 use super::graphql_filter::Filter;
-use super::graphql_mutations::Mutation;
-use super::graphql_types::{
-    CiRunner, CiRunnerConnection, CiRunnerID, SortArg, StatusArg, TypeArg, USER_GID, UserID,
-};
+use super::graphql_incidents::{IncidentMutation, Issue, TimelineEvents};
+use super::graphql_mutations::RunnerMutation;
+use super::graphql_scalars::{CiRunnerID, GroupID, IssueID, ProjectID, UserID};
+use super::graphql_types::{CiRunner, CiRunnerConnection, SortArg, StatusArg, TypeArg};
+use super::lookup::{visible_group, visible_project};
 use super::model::{Owner, Runner};
 use super::reply::{Answer, Failure, reply};
 use super::server::{Call, Shared, secret};
-use super::state::Lag;
+use super::state::{Lag, State};
 
 pub(crate) type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
 
 const MAX_DEPTH: usize = 20;
 const MAX_CHARACTERS: usize = 10_000;
 
-pub(super) const UNAVAILABLE: &str = "The resource that you are attempting to access does not exist or you don't \
+const UNAVAILABLE: &str = "The resource that you are attempting to access does not exist or you don't \
                                       have permission to perform this action";
 
+#[derive(MergedObject, Default)]
+pub(super) struct Mutation(RunnerMutation, IncidentMutation);
+
+/// What a mutation has in common with all others: the broad scope, and a null with an error when it is refused.
+pub(super) fn mutate<T>(
+    ctx: &Context<'_>,
+    run: impl FnOnce(&mut State, &Token) -> Result<T, Error>,
+) -> Option<T> {
+    let done = || {
+        let token = caller(ctx)?.token.as_ref().filter(|t| t.has("api")).ok_or_else(unavailable)?;
+        run(&mut shared(ctx)?.lock(), token)
+    };
+    or_null(ctx, done())
+}
+
 pub(super) fn schema() -> Schema {
-    async_graphql::Schema::build(Query, Mutation, EmptySubscription).finish()
+    async_graphql::Schema::build(Query, Mutation::default(), EmptySubscription).finish()
 }
 
 pub(super) fn router() -> Router<Shared> {
@@ -161,7 +177,7 @@ async fn execute(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
 
 // === queries ===
 
-fn unavailable() -> Error {
+pub(super) fn unavailable() -> Error {
     Error::new(UNAVAILABLE)
 }
 
@@ -173,77 +189,83 @@ struct QueryComplexity {
     limit: u64,
 }
 
-#[Object]
-impl Query {
+/// A GraphQL type with GitLab's connection `runners` and all its arguments. Which runners they are is said by the type's
+/// own `scope`; what is in parentheses are arguments of this type's connection alone.
+macro_rules! with_runners {
+    ($type:ident($($extra:ident: $kind:ident)?) { $($fields:tt)* }) => {
+        #[Object]
+        impl $type {
+            $($fields)*
+
+            #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
+            async fn runners(
+                &self,
+                ctx: &Context<'_>,
+                $($extra: Option<$kind>,)?
+                status: Option<StatusArg>,
+                paused: Option<bool>,
+                #[graphql(name = "type")] kind: Option<TypeArg>,
+                tag_list: Option<Vec<String>>,
+                search: Option<String>,
+                version_prefix: Option<String>,
+                creator_id: Option<UserID>,
+                sort: Option<SortArg>,
+                first: Option<i32>,
+                after: Option<String>,
+                last: Option<i32>,
+                before: Option<String>,
+            ) -> Option<CiRunnerConnection> {
+                let page = || {
+                    let caller = caller(ctx)?;
+                    let state = shared(ctx)?.lock();
+                    let token = caller.token.as_ref().ok_or_else(unavailable)?;
+                    let scope = self.scope(&state, token $(, $extra)?)?;
+                    let filter = Filter {
+                        status,
+                        paused,
+                        kind,
+                        tags: tag_list.unwrap_or_default(),
+                        search,
+                        version: version_prefix,
+                        creator: creator_id,
+                        sort,
+                        first,
+                        after,
+                        last,
+                        before,
+                    };
+                    filter.page(&state, caller.lag, scope)
+                };
+                or_null(ctx, page())
+            }
+        }
+    };
+}
+
+with_runners! { Query() {
     async fn query_complexity(&self, ctx: &Context<'_>) -> Result<QueryComplexity, Error> {
         let caller = caller(ctx)?;
         Ok(QueryComplexity { score: caller.score, limit: caller.limit })
     }
 
     async fn runner(&self, ctx: &Context<'_>, id: CiRunnerID) -> Option<CiRunner> {
-        or_null(
-            ctx,
-            (|| -> Result<CiRunner, Error> {
-                let caller = caller(ctx)?;
-                let state = shared(ctx)?.lock();
-                let token = caller.token.as_ref().ok_or_else(unavailable)?;
-                let rows = if caller.lag == Lag::default() { None } else { Some(state.replica(caller.lag)) };
-                let row = rows.as_ref().unwrap_or(&state.runners).get(&id.0);
-                let row =
-                    row.filter(|r| token.may_read_runner(&state, r)).cloned().ok_or_else(unavailable)?;
-                Ok(CiRunner(row))
-            })(),
-        )
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
-    async fn runners(
-        &self,
-        ctx: &Context<'_>,
-        status: Option<StatusArg>,
-        paused: Option<bool>,
-        #[graphql(name = "type")] kind: Option<TypeArg>,
-        tag_list: Option<Vec<String>>,
-        search: Option<String>,
-        version_prefix: Option<String>,
-        creator_id: Option<UserID>,
-        sort: Option<SortArg>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-    ) -> Option<CiRunnerConnection> {
-        or_null(
-            ctx,
-            (|| -> Result<CiRunnerConnection, Error> {
-                let caller = caller(ctx)?;
-                let state = shared(ctx)?.lock();
-                caller.token.as_ref().filter(|t| t.sees_all()).ok_or_else(unavailable)?;
-                let tags = tag_list.unwrap_or_default();
-                let filter = Filter {
-                    status,
-                    paused,
-                    kind,
-                    tags,
-                    search,
-                    version: version_prefix,
-                    creator: creator_id,
-                    sort,
-                    first,
-                    after,
-                    last,
-                    before,
-                };
-                filter.page(&state, caller.lag, |_| true)
-            })(),
-        )
+        let find = || -> Result<CiRunner, Error> {
+            let caller = caller(ctx)?;
+            let state = shared(ctx)?.lock();
+            let token = caller.token.as_ref().ok_or_else(unavailable)?;
+            let rows = if caller.lag == Lag::default() { None } else { Some(state.replica(caller.lag)) };
+            let row = rows.as_ref().unwrap_or(&state.runners).get(&id.0);
+            let row = row.filter(|r| token.may_read_runner(&state, r)).cloned().ok_or_else(unavailable)?;
+            Ok(CiRunner(row))
+        };
+        or_null(ctx, find())
     }
 
     async fn group(&self, ctx: &Context<'_>, full_path: ID) -> Result<Option<Group>, Error> {
         let caller = caller(ctx)?;
         let state = shared(ctx)?.lock();
         let Some(token) = &caller.token else { return Ok(None) };
-        let id = super::rest::visible_group(&state, token, &full_path).ok();
+        let id = visible_group(&state, token, &full_path).ok();
         Ok(id.map(|id| Group { id, full_path: full_path.to_string() }))
     }
 
@@ -251,7 +273,7 @@ impl Query {
         let caller = caller(ctx)?;
         let state = shared(ctx)?.lock();
         let Some(token) = &caller.token else { return Ok(None) };
-        let id = super::rest::visible_project(&state, token, &full_path).ok();
+        let id = visible_project(&state, token, &full_path).ok();
         Ok(id.map(|id| Project { id, full_path: full_path.to_string() }))
     }
 
@@ -261,6 +283,14 @@ impl Query {
 
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Metadata, Error> {
         Ok(Metadata { version: shared(ctx)?.lock().config.version.clone() })
+    }
+} }
+
+impl Query {
+    /// The whole instance is for administrators and auditors.
+    #[expect(clippy::unused_self, reason = "one of several scopes")]
+    fn scope(&self, _: &State, token: &Token) -> Result<impl Fn(&Runner) -> bool + use<>, Error> {
+        if token.sees_all() { Ok(|_: &Runner| true) } else { Err(unavailable()) }
     }
 }
 
@@ -283,74 +313,37 @@ enum Membership {
     AllAvailable,
 }
 
-#[Object]
-impl Group {
-    async fn id(&self) -> ID {
-        ID(format!("gid://gitlab/Group/{}", self.id))
+with_runners! { Group(membership: Membership) {
+    async fn id(&self) -> GroupID {
+        GroupID(self.id)
     }
 
     async fn full_path(&self) -> &str {
         &self.full_path
     }
+} }
 
-    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
-    async fn runners(
+impl Group {
+    fn scope(
         &self,
-        ctx: &Context<'_>,
+        state: &State,
+        token: &Token,
         membership: Option<Membership>,
-        status: Option<StatusArg>,
-        paused: Option<bool>,
-        #[graphql(name = "type")] kind: Option<TypeArg>,
-        tag_list: Option<Vec<String>>,
-        search: Option<String>,
-        version_prefix: Option<String>,
-        creator_id: Option<UserID>,
-        sort: Option<SortArg>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-    ) -> Option<CiRunnerConnection> {
-        or_null(
-            ctx,
-            (|| -> Result<CiRunnerConnection, Error> {
-                let caller = caller(ctx)?;
-                let state = shared(ctx)?.lock();
-                let token = caller.token.as_ref().ok_or_else(unavailable)?;
-                if !token.may_list_group(&state, self.id) {
-                    return Err(unavailable());
-                }
-                let below = |group: u64| state.with_ancestors(group).contains(&self.id);
-                let up = state.with_ancestors(self.id);
-                let scope =
-                    |runner: &Runner| match (membership.unwrap_or(Membership::Descendants), &runner.owner) {
-                        (Membership::AllAvailable, Owner::Instance) => true,
-                        (Membership::Direct, Owner::Group(id)) => *id == self.id,
-                        (Membership::Descendants, Owner::Group(id)) => below(*id),
-                        (Membership::AllAvailable, Owner::Group(id)) => up.contains(id) || below(*id),
-                        (Membership::Descendants | Membership::AllAvailable, Owner::Projects(ids)) => {
-                            ids.iter().filter_map(|id| state.projects.get(id)?.group).any(below)
-                        }
-                        (_, Owner::Instance) | (Membership::Direct, Owner::Projects(_)) => false,
-                    };
-                let tags = tag_list.unwrap_or_default();
-                let filter = Filter {
-                    status,
-                    paused,
-                    kind,
-                    tags,
-                    search,
-                    version: version_prefix,
-                    creator: creator_id,
-                    sort,
-                    first,
-                    after,
-                    last,
-                    before,
-                };
-                filter.page(&state, caller.lag, scope)
-            })(),
-        )
+    ) -> Result<impl Fn(&Runner) -> bool, Error> {
+        if !token.may_list_group(state, self.id) {
+            return Err(unavailable());
+        }
+        let below = move |group: u64| state.with_ancestors(group).contains(&self.id);
+        let offered = state.serves_group(self.id);
+        Ok(move |runner: &Runner| match (membership.unwrap_or(Membership::Descendants), &runner.owner) {
+            (Membership::AllAvailable, _) if offered(runner) => true,
+            (Membership::Direct, Owner::Group(id)) => *id == self.id,
+            (Membership::Descendants | Membership::AllAvailable, Owner::Group(id)) => below(*id),
+            (Membership::Descendants | Membership::AllAvailable, Owner::Projects(ids)) => {
+                ids.iter().filter_map(|id| state.projects.get(id)?.group).any(below)
+            }
+            (_, Owner::Instance) | (Membership::Direct, Owner::Projects(_)) => false,
+        })
     }
 }
 
@@ -359,122 +352,55 @@ struct Project {
     full_path: String,
 }
 
-#[Object]
-impl Project {
-    async fn id(&self) -> ID {
-        ID(format!("gid://gitlab/Project/{}", self.id))
+with_runners! { Project() {
+    async fn id(&self) -> ProjectID {
+        ProjectID(self.id)
     }
 
     async fn full_path(&self) -> &str {
         &self.full_path
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
-    async fn runners(
+    async fn issue(&self, ctx: &Context<'_>, iid: String) -> Result<Option<Issue>, Error> {
+        Ok(shared(ctx)?.lock().issue(self.id, iid.parse()?).map(|issue| Issue(issue.clone())))
+    }
+
+    async fn incident_management_timeline_events(
         &self,
         ctx: &Context<'_>,
-        status: Option<StatusArg>,
-        paused: Option<bool>,
-        #[graphql(name = "type")] kind: Option<TypeArg>,
-        tag_list: Option<Vec<String>>,
-        search: Option<String>,
-        version_prefix: Option<String>,
-        creator_id: Option<UserID>,
-        sort: Option<SortArg>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-    ) -> Option<CiRunnerConnection> {
-        or_null(
-            ctx,
-            (|| -> Result<CiRunnerConnection, Error> {
-                let caller = caller(ctx)?;
-                let state = shared(ctx)?.lock();
-                let token = caller.token.as_ref().ok_or_else(unavailable)?;
-                if !token.may_list_project(&state, self.id) {
-                    return Err(unavailable());
-                }
-                let group = state.projects.get(&self.id).and_then(|p| p.group);
-                let up = group.map(|g| state.with_ancestors(g)).unwrap_or_default();
-                let scope = |runner: &Runner| match &runner.owner {
-                    Owner::Instance => true,
-                    Owner::Group(id) => up.contains(id),
-                    Owner::Projects(ids) => ids.contains(&self.id),
-                };
-                let tags = tag_list.unwrap_or_default();
-                let filter = Filter {
-                    status,
-                    paused,
-                    kind,
-                    tags,
-                    search,
-                    version: version_prefix,
-                    creator: creator_id,
-                    sort,
-                    first,
-                    after,
-                    last,
-                    before,
-                };
-                filter.page(&state, caller.lag, scope)
-            })(),
-        )
+        incident_id: IssueID,
+    ) -> Result<TimelineEvents, Error> {
+        let state = shared(ctx)?.lock();
+        let incident = state.issues.iter().find(|i| i.project == self.id && i.id == incident_id.0);
+        Ok(TimelineEvents::of(incident))
+    }
+} }
+
+impl Project {
+    fn scope(&self, state: &State, token: &Token) -> Result<impl Fn(&Runner) -> bool + use<>, Error> {
+        if token.may_list_project(state, self.id) {
+            Ok(state.serves_project(self.id))
+        } else {
+            Err(unavailable())
+        }
     }
 }
 
 struct CurrentUser(Token);
 
-#[Object]
-impl CurrentUser {
-    async fn id(&self) -> ID {
-        ID(format!("{USER_GID}{}", self.0.id))
+with_runners! { CurrentUser() {
+    async fn id(&self) -> UserID {
+        UserID(self.0.id)
     }
 
     async fn username(&self) -> &str {
         &self.0.spec.name
     }
+} }
 
-    #[expect(clippy::too_many_arguments, reason = "the arguments of GitLab's field")]
-    async fn runners(
-        &self,
-        ctx: &Context<'_>,
-        status: Option<StatusArg>,
-        paused: Option<bool>,
-        #[graphql(name = "type")] kind: Option<TypeArg>,
-        tag_list: Option<Vec<String>>,
-        search: Option<String>,
-        version_prefix: Option<String>,
-        creator_id: Option<UserID>,
-        sort: Option<SortArg>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
-    ) -> Option<CiRunnerConnection> {
-        or_null(
-            ctx,
-            (|| -> Result<CiRunnerConnection, Error> {
-                let caller = caller(ctx)?;
-                let state = shared(ctx)?.lock();
-                let tags = tag_list.unwrap_or_default();
-                let filter = Filter {
-                    status,
-                    paused,
-                    kind,
-                    tags,
-                    search,
-                    version: version_prefix,
-                    creator: creator_id,
-                    sort,
-                    first,
-                    after,
-                    last,
-                    before,
-                };
-                filter.page(&state, caller.lag, |runner| self.0.owns_runner(&state, runner))
-            })(),
-        )
+impl CurrentUser {
+    fn scope(&self, state: &State, _: &Token) -> Result<impl Fn(&Runner) -> bool, Error> {
+        Ok(|runner: &Runner| self.0.owns_runner(state, runner))
     }
 }
 
@@ -486,10 +412,5 @@ impl Caller {
         } else {
             Err(Error::new("\"jobs\" field can be requested only for 1 CiRunner(s) at a time."))
         }
-    }
-
-    /// Mutations need the broad scope.
-    pub(super) fn writer(&self) -> Result<&Token, Error> {
-        self.token.as_ref().filter(|t| t.has("api")).ok_or_else(unavailable)
     }
 }

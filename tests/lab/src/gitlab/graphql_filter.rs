@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_graphql::Error;
 
-use super::graphql_types::{CiRunnerConnection, SortArg, StatusArg, TypeArg, UserID};
+use super::graphql_scalars::UserID;
+use super::graphql_types::{CiRunnerConnection, SortArg, StatusArg, TypeArg};
 use super::model::Runner;
 use super::rest::{has_version, matches_status};
 use super::state::{Lag, State};

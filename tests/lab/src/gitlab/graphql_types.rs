@@ -2,77 +2,13 @@
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, Enum, Error, ID, InputValueError, InputValueResult, Object, Scalar, ScalarType, SimpleObject,
-};
-use jiff::Timestamp;
+use async_graphql::{Context, Enum, Error, ID, Object, SimpleObject};
 
 use super::graphql::{caller, or_null, shared};
 use super::graphql_filter::cursor;
+use super::graphql_scalars::{CiRunnerID, Time, UserID};
 use super::model::{Manager, Owner, Runner, Status};
 use super::rest::execution_status;
-
-/// ISO 8601, whole seconds.
-pub(super) struct Time(pub(super) Timestamp);
-
-#[Scalar(name = "Time")]
-impl ScalarType for Time {
-    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
-        match &value {
-            async_graphql::Value::String(text) => text.parse().map(Self).map_err(InputValueError::custom),
-            _ => Err(InputValueError::expected_type(value)),
-        }
-    }
-
-    fn to_value(&self) -> async_graphql::Value {
-        async_graphql::Value::String(format!("{:.0}", self.0))
-    }
-}
-
-/// `gid://gitlab/Ci::Runner/7`
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CiRunnerID(pub(super) u64);
-
-const RUNNER_GID: &str = "gid://gitlab/Ci::Runner/";
-
-#[Scalar(name = "CiRunnerID")]
-impl ScalarType for CiRunnerID {
-    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
-        global_id(value, RUNNER_GID).map(Self)
-    }
-
-    fn to_value(&self) -> async_graphql::Value {
-        async_graphql::Value::String(format!("{RUNNER_GID}{}", self.0))
-    }
-}
-
-/// `gid://gitlab/User/7`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UserID(pub(super) u64);
-
-pub(super) const USER_GID: &str = "gid://gitlab/User/";
-
-#[Scalar(name = "UserID")]
-impl ScalarType for UserID {
-    fn parse(value: async_graphql::Value) -> InputValueResult<Self> {
-        global_id(value, USER_GID).map(Self)
-    }
-
-    fn to_value(&self) -> async_graphql::Value {
-        async_graphql::Value::String(format!("{USER_GID}{}", self.0))
-    }
-}
-
-fn global_id<T: async_graphql::InputType>(
-    value: async_graphql::Value,
-    prefix: &str,
-) -> Result<u64, InputValueError<T>> {
-    let async_graphql::Value::String(text) = &value else {
-        return Err(InputValueError::expected_type(value));
-    };
-    let id = text.strip_prefix(prefix).and_then(|n| n.parse().ok());
-    id.ok_or_else(|| InputValueError::custom(format!("\"{text}\" is not a valid Global ID")))
-}
 
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(name = "CiRunnerStatus")]
@@ -317,17 +253,20 @@ impl CiRunner {
 
     async fn created_by(&self) -> Option<CiRunnerUser> {
         let user = self.0.created_by.as_ref()?;
-        Some(CiRunnerUser { id: ID(format!("{USER_GID}{}", user.id)), username: user.username.clone() })
+        Some(CiRunnerUser { id: UserID(user.id), username: user.username.clone() })
     }
 
     async fn owner_project(&self, ctx: &Context<'_>) -> Result<Option<Named>, Error> {
         let state = shared(ctx)?.lock();
         let Owner::Projects(ids) = &self.0.owner else { return Ok(None) };
-        let owner = ids.first().and_then(|id| state.projects.get(id));
-        Ok(owner.map(|p| Named {
-            id: ID(format!("gid://gitlab/Project/{}", p.id)),
-            full_path: p.full_path.clone(),
-        }))
+        Ok(ids.first().and_then(|id| state.projects.get(id)).map(Named::project))
+    }
+
+    /// Shown to whoever created the runner, until somebody uses it.
+    async fn ephemeral_authentication_token(&self, ctx: &Context<'_>) -> Result<Option<String>, Error> {
+        let creator = self.0.created_by.as_ref().map(|user| user.id);
+        let own = creator.is_some() && creator == caller(ctx)?.token.as_ref().map(|t| t.id);
+        Ok(Some(self.0.token.clone()).filter(|_| own && self.0.managers.is_empty()))
     }
 
     async fn token_expires_at(&self) -> Option<Time> {
@@ -384,11 +323,8 @@ impl CiRunner {
     async fn projects(&self, ctx: &Context<'_>) -> Result<Option<Nodes<Named>>, Error> {
         let state = shared(ctx)?.lock();
         let Owner::Projects(ids) = &self.0.owner else { return Ok(None) };
-        let one = |p: &super::model::Project| Named {
-            id: ID(format!("gid://gitlab/Project/{}", p.id)),
-            full_path: p.full_path.clone(),
-        };
-        Ok(Some(Nodes { nodes: ids.iter().filter_map(|id| state.projects.get(id)).map(one).collect() }))
+        let nodes = ids.iter().filter_map(|id| state.projects.get(id)).map(Named::project);
+        Ok(Some(Nodes { nodes: nodes.collect() }))
     }
 }
 
@@ -399,9 +335,15 @@ struct Named {
     full_path: String,
 }
 
+impl Named {
+    fn project(project: &super::model::Project) -> Self {
+        Self { id: ID(format!("gid://gitlab/Project/{}", project.id)), full_path: project.full_path.clone() }
+    }
+}
+
 #[derive(SimpleObject)]
 struct CiRunnerUser {
-    id: ID,
+    id: UserID,
     username: String,
 }
 

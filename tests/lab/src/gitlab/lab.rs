@@ -5,13 +5,16 @@
 //! | `GET /-/lab/state`, `/audit`, `/requests` | JSON; `requests` has `counts` and `log` |
 //! | `POST /-/lab/faults` | a [`Fault`](super::Fault) or a list: `{"match": {"operation": "update_runner"}, "kind": "reset_after_commit", "count": 1}` |
 //! | `DELETE /-/lab/faults` | ends them all |
-//! | `POST /-/lab/outage` | `{"mode": "none" \| "bad_gateway" \| "refuse", "seconds": 30}`; `refuse` needs `seconds` |
+//! | `POST /-/lab/outage` | `{"mode": "none" \| "bad_gateway" \| "refuse" \| "maintenance", "seconds": 30}`; `refuse` needs `seconds` |
 //! | `POST /-/lab/graphql` | `{"status": 404}`, `{}` switches it on |
 //! | `POST /-/lab/rate_limit` | `{"requests": 10, "seconds": 60, "shape": "text"}`, `{}` ends it |
 //! | `POST /-/lab/clock` | `{"advance_seconds": 7200}` |
 //! | `POST /-/lab/tokens` | a [`TokenSpec`](super::TokenSpec); answers `{"token": …}` |
 //! | `POST /-/lab/runners` | a [`RunnerSpec`](super::RunnerSpec); answers `{"id": …, "token": …}` |
 //! | `PUT /-/lab/runners/:id/tags` | `["a", "b"]`, as by somebody else |
+//! | `GET /-/lab/virtual_runners/:id` | how one is that polls inside the simulator; `/metrics` behind it shows its series |
+//! | `PUT /-/lab/virtual_runners/:id` | a [`Condition`](super::Condition): `{"condition": "slow", "ms": 2000}`, `{"condition": "dead"}`, … |
+//! | `POST /-/lab/virtual_runners/:id/reload` | its configuration is loaded again, which ends a sleep |
 //! | `POST /-/lab/jobs` | a [`JobTemplate`](super::JobTemplate); answers `{"id": …}` |
 //! | `PUT /-/lab/projects/:id/ci` | a list of job templates |
 //! | `POST /-/lab/jobs/drop_stuck` | what the stuck-job worker does |
@@ -49,6 +52,9 @@ pub(super) fn router() -> Router<Shared> {
         .route("/-/lab/tokens", post(token))
         .route("/-/lab/runners", post(runner))
         .route("/-/lab/runners/{id}/tags", put(tags))
+        .route("/-/lab/virtual_runners/{id}", get(virtual_runner).put(meet))
+        .route("/-/lab/virtual_runners/{id}/metrics", get(metrics))
+        .route("/-/lab/virtual_runners/{id}/reload", post(reload))
         .route("/-/lab/jobs", post(job))
         .route("/-/lab/jobs/drop_stuck", post(drop_stuck))
         .route("/-/lab/projects/{id}/ci", put(ci))
@@ -163,6 +169,30 @@ async fn tags(AxumState(shared): AxumState<Shared>, Path(id): Path<u64>, call: C
     let tags: Vec<String> = body(&call)?;
     Admin::new(shared).edit_runner(id, |row| row.tags = tags);
     ok(&json!({}))
+}
+
+fn no_virtual_runner() -> Failure {
+    Failure::not_found("Virtual Runner")
+}
+
+async fn virtual_runner(AxumState(shared): AxumState<Shared>, Path(id): Path<u64>) -> Answer {
+    ok(&json!(Admin::new(shared).virtual_runner(id).ok_or_else(no_virtual_runner)?))
+}
+
+async fn metrics(AxumState(shared): AxumState<Shared>, Path(id): Path<u64>) -> Answer {
+    let page = Admin::new(shared).virtual_runner(id).and_then(|runner| runner.metrics());
+    let page = page.ok_or_else(no_virtual_runner)?;
+    Ok(super::rest::plain(StatusCode::OK, page.into(), "text/plain; version=0.0.4"))
+}
+
+async fn meet(AxumState(shared): AxumState<Shared>, Path(id): Path<u64>, call: Call) -> Answer {
+    let known = Admin::new(shared).meet(id, body(&call)?);
+    if known { ok(&json!({})) } else { Err(no_virtual_runner()) }
+}
+
+async fn reload(AxumState(shared): AxumState<Shared>, Path(id): Path<u64>) -> Answer {
+    let known = Admin::new(shared).reload_virtual_runner(id);
+    if known { ok(&json!({})) } else { Err(no_virtual_runner()) }
 }
 
 async fn job(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {

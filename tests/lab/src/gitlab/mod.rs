@@ -28,12 +28,17 @@ pub mod faults;
 mod files;
 mod graphql;
 mod graphql_filter;
+mod graphql_incidents;
 mod graphql_mutations;
+mod graphql_scalars;
 mod graphql_types;
 mod incidents;
 mod jobs;
+mod jobs_view;
 mod lab;
+mod lookup;
 mod model;
+mod ownership;
 mod pipelines;
 mod reply;
 mod rest;
@@ -54,10 +59,10 @@ use tokio_util::sync::CancellationToken;
 pub use access::{Role, TokenSpec};
 pub use admin::{Admin, Created};
 pub use faults::{Fault, Kind, Match, Outage};
-pub use incidents::{Alert, Issue};
+pub use incidents::{Alert, Issue, Severity, TimelineEvent};
 pub use jobs::{Job, JobStatus, JobTemplate, Pipeline};
 pub use model::{Audit, Contact, Creator, Group, Logged, Manager, Owner, Project, Routing, Runner, Status};
-pub use virtual_runners::VirtualRunners;
+pub use virtual_runners::{Condition, VirtualRunner, VirtualRunners};
 
 use server::Shared;
 use state::State;
@@ -77,6 +82,8 @@ pub struct Config {
     pub alert_key: String,
     /// GraphQL may be refused altogether.
     pub graphql: GraphqlMode,
+    /// How long a GraphQL query may take: GitLab's 30 s.
+    pub graphql_timeout: Duration,
     /// Requests per window and token.
     pub rate_limit: Option<RateLimit>,
 }
@@ -90,6 +97,7 @@ impl Default for Config {
             version: "19.4.0-ee".to_owned(),
             alert_key: "alert-key".to_owned(),
             graphql: GraphqlMode::On,
+            graphql_timeout: Duration::from_secs(30),
             rate_limit: None,
         }
     }

@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::access::{Role, Token};
+use super::access::Role;
 use super::jobs::{Job, JobStatus, Pipeline};
+use super::lookup::{READ, WRITE};
 use super::reply::{Answer, Failure, Params, keyset_page, ok, page, reply};
-use super::rest::{find, plain, visible_project};
+use super::rest::plain;
 use super::server::{Call, Shared};
 use super::state::State;
 
@@ -31,26 +32,6 @@ pub(super) fn router() -> Router<Shared> {
         .route("/api/v4/runners/{id}/jobs", get(runner_jobs))
 }
 
-pub(super) fn project_for(
-    state: &State,
-    token: &Token,
-    id: &str,
-    scopes: &[&str],
-    role: Role,
-) -> Result<u64, Failure> {
-    token.need(scopes)?;
-    let project = visible_project(state, token, id)?;
-    if token.sees_all() && role <= Role::Reporter
-        || token.spec.admin
-        || token.role_in_project(state, project) >= Some(role)
-    {
-        Ok(project)
-    } else {
-        Err(Failure::forbidden(""))
-    }
-}
-
-const READ: [&str; 2] = ["api", "read_api"];
 const JOB_STATUSES: [&str; 13] = [
     "created",
     "waiting_for_resource",
@@ -94,8 +75,7 @@ fn start(state: &mut State, project: u64, params: &Params, source: &str) -> Answ
 
 async fn create(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
     start(&mut state, project, &call.params()?, "api")
 }
 
@@ -129,8 +109,7 @@ fn job_of<'a>(state: &'a State, project: u64, id: &str) -> Result<&'a Job, Failu
 
 async fn list(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     let params = call.params()?;
     let status = params.text("status");
     let rows: Vec<&Pipeline> = state
@@ -149,8 +128,7 @@ async fn detail(
     call: Call,
 ) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     ok(&state.pipeline_json(pipeline_of(&state, project, &pipeline)?))
 }
 
@@ -160,8 +138,7 @@ async fn pipeline_jobs(
     call: Call,
 ) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     let jobs = &pipeline_of(&state, project, &pipeline)?.jobs;
     let rows: Vec<&Job> = jobs.iter().rev().filter_map(|id| state.jobs.get(id)).collect();
     page(&rows, &call.params()?, &call.url(), call.query(), |job| state.job_json(job))
@@ -173,8 +150,7 @@ async fn job(
     call: Call,
 ) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     ok(&state.job_json(job_of(&state, project, &job)?))
 }
 
@@ -184,8 +160,7 @@ async fn trace(
     call: Call,
 ) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     let job = job_of(&state, project, &job)?;
     Ok(plain(StatusCode::OK, job.trace.clone().into(), "text/plain"))
 }
@@ -196,8 +171,7 @@ async fn artifacts(
     call: Call,
 ) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    let project = project_for(&state, token, &id, &READ, Role::Reporter)?;
+    let project = call.project(&state, &id, &READ, Role::Reporter)?;
     let job = job_of(&state, project, &job)?;
     let (_, data) =
         job.archive.as_ref().ok_or_else(|| Failure::message(StatusCode::NOT_FOUND, "404 Not Found"))?;
@@ -210,8 +184,7 @@ async fn cancel_pipeline(
     call: Call,
 ) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
     let (pipeline, jobs) = {
         let row = pipeline_of(&state, project, &pipeline)?;
         (row.id, row.jobs.clone())
@@ -228,8 +201,7 @@ async fn cancel(
     call: Call,
 ) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
     let job = job_of(&state, project, &job)?.id;
     state.set_status(job, JobStatus::Canceled, None);
     let body = state.jobs.get(&job).map_or(Value::Null, |j| state.job_json(j));
@@ -242,8 +214,7 @@ async fn retry(
     call: Call,
 ) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    let project = project_for(&state, &token, &id, &["api"], Role::Developer)?;
+    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
     let job = job_of(&state, project, &job)?.id;
     let new = state.retry_job(job).ok_or_else(|| Failure::forbidden("Job is not retryable"))?;
     let body = state.jobs.get(&new).map_or(Value::Null, |j| state.job_json(j));
@@ -253,12 +224,7 @@ async fn retry(
 /// Only jobs of projects where the caller is at least Reporter.
 async fn runner_jobs(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&["api", "read_api", "manage_runner"])?;
-    let runner = find(&state, &id)?;
-    if !token.may_read_runner(&state, runner) {
-        return Err(Failure::no_access());
-    }
+    let (token, runner) = call.readable_runner(&state, &id)?;
     let params = call.params()?;
     let status = params.one_of("status", &JOB_STATUSES)?;
     let system_id = params.text("system_id");

@@ -9,26 +9,24 @@ use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
 
-use super::RunnerSpec;
-use super::access::{Role, Token};
+use super::access::Token;
 use super::change::{Change, apply};
+use super::lookup::{READ, WRITE, WRITE_RUNNER, visible_group, visible_project};
 use super::model::{Contact, Group, Manager, Owner, Project, Runner, Status};
+use super::ownership;
 use super::reply::{Answer, Failure, ok, page, reply, time, time_or_null};
 use super::server::{Call, Shared};
 use super::state::{Lag, State};
 
 const TYPES: [&str; 3] = ["instance_type", "group_type", "project_type"];
 const STATUSES: [&str; 6] = ["active", "paused", "online", "offline", "never_contacted", "stale"];
-const READ: [&str; 2] = ["api", "read_api"];
-const READ_ONE: [&str; 3] = ["api", "read_api", "manage_runner"];
-const WRITE_ONE: [&str; 2] = ["api", "manage_runner"];
-
 pub(super) fn router() -> Router<Shared> {
     Router::new()
         .route("/api/v4/runners", get(list_owned))
         .route("/api/v4/runners/all", get(list_all))
         .route("/api/v4/groups/{id}/runners", get(list_group))
-        .route("/api/v4/projects/{id}/runners", get(list_project))
+        .route("/api/v4/projects/{id}/runners", get(list_project).post(assign))
+        .route("/api/v4/projects/{id}/runners/{runner}", axum::routing::delete(unassign))
         .route("/api/v4/runners/{id}", get(detail).put(update).delete(delete))
         .route("/api/v4/runners/{id}/managers", get(managers))
         .route("/api/v4/runners/{id}/projects", get(projects))
@@ -45,16 +43,13 @@ pub(super) fn router() -> Router<Shared> {
 
 async fn list_owned(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ)?;
+    let token = call.caller(&state, &READ)?;
     list(&state, &call, |runner| token.owns_runner(&state, runner))
 }
 
 async fn list_all(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ)?;
-    if !token.sees_all() {
+    if !call.caller(&state, &READ)?.sees_all() {
         return Err(Failure::forbidden(""));
     }
     list(&state, &call, |_| true)
@@ -62,52 +57,14 @@ async fn list_all(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
 
 async fn list_group(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ)?;
-    let group = visible_group(&state, token, &id)?;
-    if !token.may_list_group(&state, group) {
-        return Err(Failure::no_access());
-    }
-    let up = state.with_ancestors(group);
-    list(&state, &call, |runner| match &runner.owner {
-        Owner::Instance => true,
-        Owner::Group(id) => up.contains(id),
-        Owner::Projects(_) => false,
-    })
+    let group = call.listed_group(&state, &id)?;
+    list(&state, &call, state.serves_group(group))
 }
 
 async fn list_project(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ)?;
-    let project = visible_project(&state, token, &id)?;
-    if !token.may_list_project(&state, project) {
-        return Err(Failure::no_access());
-    }
-    let group = state.projects.get(&project).and_then(|p| p.group);
-    let up = group.map(|g| state.with_ancestors(g)).unwrap_or_default();
-    list(&state, &call, |runner| match &runner.owner {
-        Owner::Instance => true,
-        Owner::Group(id) => up.contains(id),
-        Owner::Projects(ids) => ids.contains(&project),
-    })
-}
-
-/// Unknown and invisible are the same answer.
-pub(super) fn visible_group(state: &State, token: &Token, reference: &str) -> Result<u64, Failure> {
-    state
-        .group_by_ref(reference)
-        .map(|g| g.id)
-        .filter(|id| token.sees_all() || token.role_in_group(state, *id).is_some())
-        .ok_or_else(|| Failure::not_found("Group"))
-}
-
-pub(super) fn visible_project(state: &State, token: &Token, reference: &str) -> Result<u64, Failure> {
-    state
-        .project_by_ref(reference)
-        .map(|p| p.id)
-        .filter(|id| token.sees_all() || token.role_in_project(state, *id).is_some())
-        .ok_or_else(|| Failure::not_found("Project"))
+    let project = call.listed_project(&state, &id)?;
+    list(&state, &call, state.serves_project(project))
 }
 
 fn list(state: &State, call: &Call, scope: impl Fn(&Runner) -> bool) -> Answer {
@@ -262,57 +219,39 @@ pub(super) fn manager_json(state: &State, runner: &Runner, manager: &Manager) ->
 
 // === one runner ===
 
-pub(super) fn find<'a>(state: &'a State, id: &str) -> Result<&'a Arc<Runner>, Failure> {
-    let id: u64 = id.parse().map_err(|_| Failure::grape("id is invalid"))?;
-    state.runners.get(&id).ok_or_else(|| Failure::not_found("Runner"))
-}
-
-fn readable<'a>(state: &'a State, token: &Token, id: &str) -> Result<&'a Arc<Runner>, Failure> {
-    let runner = find(state, id)?;
-    if token.may_read_runner(state, runner) { Ok(runner) } else { Err(Failure::no_access()) }
-}
-
 async fn detail(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ_ONE)?;
-    let runner = readable(&state, token, &id)?;
+    let (token, runner) = call.readable_runner(&state, &id)?;
     let include_projects = call.params()?.flag("include_projects")?.unwrap_or(true);
     if call.lag == Lag::default() {
-        return ok(&full(&state, token, runner, include_projects));
+        return ok(&full(&state, &token, &runner, include_projects));
     }
     let old = state.replica(call.lag).remove(&runner.id).ok_or_else(|| Failure::not_found("Runner"))?;
-    ok(&full(&state, token, &old, include_projects))
+    ok(&full(&state, &token, &old, include_projects))
 }
 
 async fn managers(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ_ONE)?;
-    let runner = readable(&state, token, &id)?;
-    let rows: Vec<Value> = runner.managers.values().map(|m| manager_json(&state, runner, m)).collect();
+    let (_, runner) = call.readable_runner(&state, &id)?;
+    let rows: Vec<Value> = runner.managers.values().map(|m| manager_json(&state, &runner, m)).collect();
     ok(&Value::Array(rows))
 }
 
 async fn projects(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ_ONE)?;
-    let Owner::Projects(ids) = &readable(&state, token, &id)?.owner else { return ok(&json!([])) };
+    let (_, runner) = call.readable_runner(&state, &id)?;
+    let Owner::Projects(ids) = &runner.owner else { return ok(&json!([])) };
     let rows: Vec<_> = ids.iter().filter_map(|id| state.projects.get(id)).collect();
     page(&rows, &call.params()?, &call.url(), call.query(), |p| project_json(p))
 }
 
 async fn update(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    token.need(&WRITE_ONE)?;
+    // Parameters are looked at before the runner is.
+    call.caller(&state, &WRITE_RUNNER)?;
     let params = call.params()?;
     let change = Change::from_params(&params)?;
-    let runner = Arc::clone(find(&state, &id)?);
-    if !token.may_update_runner(&state, &runner) {
-        return Err(Failure::no_access());
-    }
+    let (token, runner) = call.writable_runner(&state, &id)?;
     let updated =
         apply(&mut state, runner.id, &change, &token.spec.name, "rest").map_err(|e| Failure::model(&e))?;
     ok(&full(&state, &token, &updated, params.flag("include_projects")?.unwrap_or(true)))
@@ -320,32 +259,23 @@ async fn update(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, ca
 
 async fn delete(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    token.need(&WRITE_ONE)?;
-    let runner = Arc::clone(find(&state, &id)?);
-    if !token.may_update_runner(&state, &runner) {
-        return Err(Failure::no_access());
-    }
-    if matches!(&runner.owner, Owner::Projects(ids) if ids.len() > 1) {
-        return Err(Failure::forbidden("Runner associated with more than one project"));
-    }
+    let (token, runner) = call.writable_runner(&state, &id)?;
     let since = call.headers.get(header::IF_UNMODIFIED_SINCE).and_then(|v| v.to_str().ok());
     if let Some(since) = since.and_then(|text| jiff::fmt::rfc2822::parse(text).ok())
         && runner.updated_at.as_second() > since.timestamp().as_second()
     {
         return Err(Failure::message(StatusCode::PRECONDITION_FAILED, "412 Precondition Failed"));
     }
-    state.delete_runner(runner.id, &token.spec.name, "rest");
+    ownership::delete(&mut state, &token, &runner, "rest")?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn reset(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    token.need(&WRITE_ONE)?;
-    let runner = Arc::clone(find(&state, &id)?);
-    if !token.may_update_runner(&state, &runner) {
-        return Err(Failure::no_access());
+    let (_, runner) = call.writable_runner(&state, &id)?;
+    // The row is saved, and a row that was valid when it was made need not be so any more.
+    if let Err(errors) = Change::default().check(&runner) {
+        return Err(Failure { status: StatusCode::UNPROCESSABLE_ENTITY, ..Failure::model(&errors) });
     }
     let secret = state.reset_token(runner.id);
     Ok(reply(StatusCode::CREATED, &json!({ "token": secret, "token_expires_at": Value::Null })))
@@ -353,48 +283,41 @@ async fn reset(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, cal
 
 async fn create(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
     let mut state = shared.lock();
-    let token = call.token(&state)?.clone();
-    token.need(&["api", "create_runner"])?;
+    let token = call.caller(&state, &["api", "create_runner"])?;
     let params = call.params()?;
     let Some(kind) = params.one_of("runner_type", &TYPES)? else {
         return Err(Failure::grape("runner_type is missing, runner_type does not have a valid value"));
     };
     let need = |key: &str| params.number(key)?.ok_or_else(|| Failure::grape(&format!("{key} is missing")));
-    let (owner, allowed) = match kind.as_str() {
-        "group_type" => {
-            let id = need("group_id")?;
-            (Owner::Group(id), token.spec.admin || token.role_in_group(&state, id) >= Some(Role::Owner))
-        }
-        "project_type" => {
-            let id = need("project_id")?;
-            let role = token.role_in_project(&state, id);
-            (Owner::Projects(vec![id]), token.spec.admin || role >= Some(Role::Maintainer))
-        }
-        _ => (Owner::Instance, token.spec.admin),
+    let owner = match kind.as_str() {
+        "group_type" => Owner::Group(need("group_id")?),
+        "project_type" => Owner::Projects(vec![need("project_id")?]),
+        _ => Owner::Instance,
     };
-    if !allowed {
-        return Err(Failure::forbidden(""));
-    }
-    let mut change = Change::optional(&params)?;
-    let spec =
-        RunnerSpec { owner, run_untagged: change.run_untagged.unwrap_or(true), ..RunnerSpec::default() };
-    change.run_untagged = None;
-    change.check(&spec.clone().into_row()).map_err(|e| Failure::model(&e))?;
-    let mut row = spec.clone().into_row();
-    change.write(&mut row);
-    let spec = RunnerSpec {
-        description: row.description,
-        paused: row.paused,
-        locked: row.locked,
-        ref_protected: row.ref_protected,
-        maximum_timeout: row.maximum_timeout,
-        tags: row.tags,
-        maintenance_note: row.maintenance_note,
-        ..spec
-    };
-    let runner = state.insert_runner(&spec, Some(&token));
+    let runner = ownership::create(&mut state, &token, owner, &Change::optional(&params)?, "rest")?;
     let body = json!({ "id": runner.id, "token": runner.token, "token_expires_at": Value::Null });
     Ok(reply(StatusCode::CREATED, &body))
+}
+
+async fn assign(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+    let mut state = shared.lock();
+    let token = call.caller(&state, &WRITE)?;
+    let project = visible_project(&state, &token, &id)?;
+    let runner = call.params()?.number("runner_id")?.ok_or_else(|| Failure::grape("runner_id is missing"))?;
+    let runner = ownership::assign(&mut state, &token, runner, project, "rest")?;
+    Ok(reply(StatusCode::CREATED, &row(&state, &runner)))
+}
+
+async fn unassign(
+    AxumState(shared): AxumState<Shared>,
+    Path((id, runner)): Path<(String, u64)>,
+    call: Call,
+) -> Answer {
+    let mut state = shared.lock();
+    let token = call.caller(&state, &WRITE)?;
+    let project = visible_project(&state, &token, &id)?;
+    ownership::unassign(&mut state, &token, runner, project, "rest")?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 // === the caller and the instance ===
@@ -408,8 +331,7 @@ async fn version(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
 
 async fn user(AxumState(shared): AxumState<Shared>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&["api", "read_api", "read_user"])?;
+    let token = call.caller(&state, &["api", "read_api", "read_user"])?;
     let mut body = json!({
         "id": token.id, "username": token.spec.name, "name": token.spec.name, "state": "active",
     });
@@ -440,17 +362,13 @@ async fn token_self(AxumState(shared): AxumState<Shared>, call: Call) -> Answer 
 
 async fn group(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ)?;
-    let id = visible_group(&state, token, &id)?;
+    let id = visible_group(&state, &call.caller(&state, &READ)?, &id)?;
     ok(&state.groups.get(&id).map_or(Value::Null, group_json))
 }
 
 async fn project(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let token = call.token(&state)?;
-    token.need(&READ)?;
-    let id = visible_project(&state, token, &id)?;
+    let id = visible_project(&state, &call.caller(&state, &READ)?, &id)?;
     ok(&state.projects.get(&id).map_or(Value::Null, project_json))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -200,9 +200,16 @@ async fn handle(request: Request, app: Router, shared: Shared) -> Result<Respons
     let (hit, limited, mut entry) = {
         let mut state = shared.lock();
         let mut hit = state.fault_for(parts.method.as_str(), &path, &name, &text);
-        if state.outage == Outage::BadGateway {
-            hit.kind = Some(Kind::BadGateway);
-            hit.name = Some("outage".to_owned());
+        if let Some(kind) = away(state.outage, &parts.method, &name) {
+            // What stands before GitLab answers first.
+            let kind = hit.kind.take_if(|_| state.outage == Outage::Maintenance).unwrap_or(kind);
+            (hit.kind, hit.name) = (Some(kind), Some("outage".to_owned()));
+        }
+        let limit = state.config.graphql_timeout;
+        if name.starts_with("graphql") && hit.latency > limit && hit.kind.is_none() {
+            hit.latency = limit;
+            hit.kind =
+                Some(Kind::Status { status: 200, body: graphql_error("Timeout on validation of query") });
         }
         let token = caller.as_ref().and_then(|s| state.tokens.get(s)).map(|t| t.spec.name.clone());
         let entry = Logged {
@@ -233,6 +240,26 @@ async fn handle(request: Request, app: Router, shared: Shared) -> Result<Respons
         }
         response
     })
+}
+
+/// What the whole instance answers instead of the call, if anything.
+fn away(outage: Outage, method: &Method, operation: &str) -> Option<Kind> {
+    let text = "You cannot perform write operations on a read-only instance";
+    match outage {
+        Outage::BadGateway => Some(Kind::BadGateway),
+        Outage::Maintenance if operation == "graphql_mutation" => {
+            Some(Kind::Status { status: 200, body: graphql_error(text) })
+        }
+        Outage::Maintenance if method.is_safe() || operation == "graphql_query" => None,
+        Outage::Maintenance => {
+            Some(Kind::Status { status: 503, body: json!({ "message": text }).to_string() })
+        }
+        Outage::None | Outage::Refuse => None,
+    }
+}
+
+fn graphql_error(text: &str) -> String {
+    json!({ "errors": [{ "message": text }] }).to_string()
 }
 
 struct LogOnDrop {

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) repositories: HashMap<u64, super::files::Repository>,
     /// By project and key.
     pub(crate) variables: BTreeMap<(u64, String), serde_json::Value>,
+    /// By the id of the record.
+    pub(crate) virtual_runners: BTreeMap<u64, super::VirtualRunner>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) outage: Outage,
     pub(crate) graphql: GraphqlMode,
@@ -99,6 +101,7 @@ impl State {
             alerts: Vec::new(),
             repositories: HashMap::new(),
             variables: BTreeMap::new(),
+            virtual_runners: BTreeMap::new(),
             rules: Vec::new(),
             outage: Outage::None,
             windows: HashMap::new(),
@@ -125,33 +128,25 @@ impl State {
 
     // === rows ===
 
-    /// By somebody with an access token, or by the laboratory.
-    pub(crate) fn insert_runner(&mut self, spec: &super::RunnerSpec, by: Option<&Token>) -> Arc<Runner> {
+    /// A new row, by somebody with an access token or by the laboratory. Its number and its times are given here, and its
+    /// token unless it has one.
+    pub(crate) fn insert_runner(&mut self, row: Runner, by: Option<&Token>, via: &str) -> Arc<Runner> {
         let now = self.now();
-        let id = self.next_id();
-        let token =
-            spec.token.clone().unwrap_or_else(|| format!("{}{}", spec.owner.token_prefix(), random_text(20)));
+        let token = match row.token.as_str() {
+            "" => format!("{}{}", row.owner.token_prefix(), random_text(20)),
+            token => token.to_owned(),
+        };
         let runner = Arc::new(Runner {
-            id,
-            owner: spec.owner.clone(),
-            description: spec.description.clone(),
-            paused: spec.paused,
-            locked: spec.locked,
-            run_untagged: spec.run_untagged,
-            ref_protected: spec.ref_protected,
-            maximum_timeout: spec.maximum_timeout,
-            tags: spec.tags.clone(),
-            maintenance_note: spec.maintenance_note.clone(),
+            id: self.next_id(),
             token: token.clone(),
             created_by: by.map(|t| Creator { id: t.id, username: t.spec.name.clone() }),
             created_at: now,
             updated_at: now,
-            contact: Contact::default(),
-            managers: BTreeMap::new(),
+            ..row
         });
-        self.by_token.insert(token, id);
-        let (actor, via) = by.map_or(("lab", "lab"), |t| (t.spec.name.as_str(), "rest"));
-        self.commit(id, None, Some(Arc::clone(&runner)), actor, via);
+        self.by_token.insert(token, runner.id);
+        let actor = by.map_or("lab", |t| t.spec.name.as_str());
+        self.commit(runner.id, None, Some(Arc::clone(&runner)), actor, via);
         runner
     }
 

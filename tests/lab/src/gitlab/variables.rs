@@ -10,23 +10,16 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::access::Role;
-use super::pipelines::project_for;
+use super::lookup::{READ, WRITE};
 use super::reply::{Answer, Failure, Params, ok, page, reply};
 use super::server::{Call, Shared};
-use super::state::State;
 
-const READ: [&str; 2] = ["api", "read_api"];
-const WRITE: [&str; 1] = ["api"];
 const MAX_VALUE: usize = 10_000;
 
 pub(super) fn router() -> Router<Shared> {
     Router::new()
         .route("/api/v4/projects/{id}/variables", get(list).post(create))
         .route("/api/v4/projects/{id}/variables/{key}", get(read).put(update).delete(delete))
-}
-
-fn maintained(state: &State, call: &Call, id: &str, scopes: &[&str]) -> Result<u64, Failure> {
-    project_for(state, call.token(state)?, id, scopes, Role::Maintainer)
 }
 
 fn missing() -> Failure {
@@ -58,7 +51,7 @@ fn fill(row: &mut Value, params: &Params) -> Result<(), Failure> {
 
 async fn list(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let state = shared.lock();
-    let project = maintained(&state, &call, &id, &READ)?;
+    let project = call.project(&state, &id, &READ, Role::Maintainer)?;
     let rows: Vec<&Value> = state
         .variables
         .range((project, String::new())..)
@@ -69,7 +62,7 @@ async fn list(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call
 
 async fn create(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
     let mut state = shared.lock();
-    let project = maintained(&state, &call, &id, &WRITE)?;
+    let project = call.project(&state, &id, &WRITE, Role::Maintainer)?;
     let params = call.params()?;
     let need = |key: &str| params.text(key).ok_or_else(|| Failure::grape(&format!("{key} is missing")));
     let (key, _) = (need("key")?, need("value")?);
@@ -94,7 +87,7 @@ async fn read(
     call: Call,
 ) -> Answer {
     let state = shared.lock();
-    let project = maintained(&state, &call, &id, &READ)?;
+    let project = call.project(&state, &id, &READ, Role::Maintainer)?;
     ok(state.variables.get(&(project, key)).ok_or_else(missing)?)
 }
 
@@ -104,7 +97,7 @@ async fn update(
     call: Call,
 ) -> Answer {
     let mut state = shared.lock();
-    let project = maintained(&state, &call, &id, &WRITE)?;
+    let project = call.project(&state, &id, &WRITE, Role::Maintainer)?;
     let row = state.variables.get_mut(&(project, key)).ok_or_else(missing)?;
     let mut new = row.clone();
     fill(&mut new, &call.params()?)?;
@@ -118,7 +111,7 @@ async fn delete(
     call: Call,
 ) -> Answer {
     let mut state = shared.lock();
-    let project = maintained(&state, &call, &id, &WRITE)?;
+    let project = call.project(&state, &id, &WRITE, Role::Maintainer)?;
     state.variables.remove(&(project, key)).ok_or_else(missing)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -114,7 +114,7 @@ pub(super) struct Metrics {
 }
 
 /// The label `runner`: nine characters behind the prefixes of the token.
-pub(super) fn short_token(token: &str) -> String {
+pub(crate) fn short_token(token: &str) -> String {
     let mut rest = token;
     for prefix in ["glrt-", "glrtr-", "t1_", "t2_", "t3_"] {
         rest = rest.strip_prefix(prefix).unwrap_or(rest);

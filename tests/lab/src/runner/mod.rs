@@ -20,6 +20,8 @@ mod executor;
 mod metrics;
 mod proxy;
 
+pub(crate) use metrics::short_token;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard_lab::gitlab::{Admin, Fault, Kind, Match, Outage, RateLimit, RateLimitShape, RunnerSpec};
+use switchyard_lab::gitlab::{
+    Admin, Config, Fault, Kind, Match, Outage, RateLimit, RateLimitShape, RunnerSpec, Simulator, TokenSpec,
+};
 
-use crate::client::start;
+use crate::client::{Client, start};
 
 #[tokio::test]
 async fn a_write_can_be_done_and_its_answer_lost() {
@@ -25,6 +27,13 @@ async fn a_write_can_be_done_and_its_answer_lost() {
     assert_eq!(admin.tags(id), ["c"]);
     admin.fault(Fault::new(Match { body: Some("timeout".into()), ..Match::any() }, Kind::TimeoutAfterCommit));
     assert!(tokio::time::timeout(Duration::from_millis(300), put("timeout")).await.is_err());
+    let given_up = async |name: &str| {
+        let logged =
+            |admin: &Admin| admin.requests().iter().any(|l| l.fault.as_deref() == Some(name)).then_some(());
+        admin.until("given up", Duration::from_secs(10), logged).await;
+        assert_eq!(admin.held_requests(), 0);
+    };
+    given_up("timeout_after_commit").await;
     assert_eq!(admin.tags(id), ["timeout"]);
     admin.fault(Fault::new(Match { body: Some("hang".into()), ..Match::any() }, Kind::Hang));
     // Held for as long as the client waits.
@@ -34,10 +43,7 @@ async fn a_write_can_be_done_and_its_answer_lost() {
         answer = put("hang") => panic!("{answer:?}"),
         () = held => {}
     }
-    let logged =
-        |admin: &Admin| admin.requests().iter().any(|l| l.fault.as_deref() == Some("hang")).then_some(());
-    admin.until("given up", Duration::from_secs(10), logged).await;
-    assert_eq!(admin.held_requests(), 0);
+    given_up("hang").await;
     assert_eq!(admin.tags(id), ["timeout"]);
     assert_eq!(put("d").await.unwrap().status, 200);
     let log = admin.requests();
@@ -201,4 +207,55 @@ async fn the_date_header_moves_with_the_clock() {
     let answer = client.get("/version").await;
     let date = jiff::fmt::rfc2822::parse(answer.headers["date"].to_str().unwrap()).unwrap().timestamp();
     assert!(gitlab.admin().now().duration_since(date).abs() < jiff::SignedDuration::from_secs(10));
+}
+
+/// One switch: what reads goes on, what writes does not, by whichever way.
+#[tokio::test]
+async fn maintenance_mode_reads_and_does_not_write() {
+    let (gitlab, client) = start();
+    let admin = gitlab.admin();
+    let blue = admin.create_runner(RunnerSpec::new("blue", &["a"]));
+    assert_eq!(client.lab_post("/outage", json!({ "mode": "maintenance" })).await.status, 200);
+    let text = "You cannot perform write operations on a read-only instance";
+    let path = format!("/runners/{}", blue.id);
+    let put = async || client.put(&path, json!({ "paused": true })).await;
+    let begun = |_: &Admin| Some(()).filter(|()| admin.state()["outage"] == "maintenance");
+    admin.until("the switch is thrown", Duration::from_secs(5), begun).await;
+    let refused = put().await;
+    assert_eq!((refused.status, refused.json()), (503, json!({ "message": text })));
+    assert_eq!(client.get("/runners/all").await.status, 200);
+    assert_eq!(
+        client.graphql("{ runners { count } }", json!({})).await.json()["data"]["runners"]["count"],
+        1
+    );
+    let pause = format!(
+        "mutation {{ runnerUpdate(input: {{ id: \"gid://gitlab/Ci::Runner/{}\", paused: true }}) {{ errors }} }}",
+        blue.id
+    );
+    let mutation = client.graphql(&pause, json!({})).await;
+    assert_eq!((mutation.status, mutation.json()), (200, json!({ "errors": [{ "message": text }] })));
+    let poll = async || client.post("/jobs/request", json!({ "token": blue.token })).await.status;
+    assert_eq!(poll().await, 503);
+    // What puts runners to sleep is a 403 on their polls.
+    admin.fault(Fault::new(Match::operation("^request_job$"), Kind::Forbidden).times(1));
+    assert_eq!(poll().await, 403);
+    assert!(!admin.runner(blue.id).unwrap().paused && admin.changes().is_empty());
+    admin.outage(Outage::None);
+    assert_eq!((put().await.status, poll().await), (200, 204));
+}
+
+#[tokio::test]
+async fn a_graphql_query_that_takes_too_long_is_an_error_with_200() {
+    let limit = Duration::from_millis(200);
+    let gitlab = Simulator::start(Config { graphql_timeout: limit, ..Config::default() });
+    let token = gitlab.admin().create_token(TokenSpec::admin("root", &["api"]));
+    let client = Client::new(&gitlab, &token);
+    let ask = async || client.graphql("{ runners { count } }", json!({})).await;
+    let slow = |ms| Fault::new(Match::operation("^graphql_query$"), Kind::Latency { ms }).times(1);
+    gitlab.admin().fault(slow(50));
+    assert_eq!(ask().await.json()["data"]["runners"]["count"], 0);
+    gitlab.admin().fault(slow(600_000));
+    let late = ask().await;
+    assert_eq!((late.status, late.json()["data"].is_null()), (200, true), "{}", late.text);
+    assert!(late.json()["errors"][0]["message"].as_str().unwrap().starts_with("Timeout"), "{}", late.text);
 }

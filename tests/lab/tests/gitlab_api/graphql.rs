@@ -77,6 +77,9 @@ async fn pages_go_on_behind_their_cursor() {
     seen.sort();
     seen.dedup();
     assert_eq!((pages, seen.len()), (3, 250));
+    // However many are asked for, a page has a hundred.
+    let greedy = client.graphql("{ runners(first: 500) { nodes { id } } }", json!({})).await.json();
+    assert_eq!(greedy["data"]["runners"]["nodes"].as_array().map(Vec::len), Some(100));
 }
 
 /// Backward, and what a page knows of its neighbours.

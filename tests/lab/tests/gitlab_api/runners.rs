@@ -323,6 +323,21 @@ async fn pages_have_gitlabs_headers_and_drop_totals_above_ten_thousand() {
     assert_eq!(many.runners.len(), 10_000);
 }
 
+/// Pages by number shift when a row before them goes away: a reader goes by ids.
+#[tokio::test]
+async fn pages_by_number_shift() {
+    let (gitlab, client) = start();
+    let ids: Vec<u64> =
+        (0..4).map(|n| gitlab.admin().create_runner(RunnerSpec::new(&format!("r{n}"), &["a"])).id).collect();
+    assert_eq!(client.ids("/runners/all?per_page=2&page=1").await, ids[..2]);
+    gitlab.admin().delete_runner(ids[0]);
+    assert_eq!(
+        client.ids("/runners/all?per_page=2&page=2").await,
+        ids[3..],
+        "the third row was on neither page"
+    );
+}
+
 #[tokio::test]
 async fn create_and_delete() {
     let (gitlab, _) = start();
