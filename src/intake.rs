@@ -7,7 +7,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     alert::{self, Parsed},
     metrics::{AlertLabels, Metrics},
-    model::{Timestamp, Topology},
+    model::{Leadership, Timestamp, Topology},
     store::{self, Store, Upserted},
 };
 
@@ -42,6 +42,11 @@ impl Intake {
         poll: Arc<Notify>,
     ) -> Self {
         Self { store, topology, metrics, bell, poll }
+    }
+
+    /// Whether this process leads those that share the store: only the leader takes alerts.
+    pub fn leadership(&self) -> Leadership {
+        self.store.lease().leadership()
     }
 
     /// Reads a webhook body. Pure: nothing is stored.

@@ -6,6 +6,7 @@
 pub mod model;
 
 pub mod alert;
+pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod plan;

@@ -8,7 +8,7 @@ use crate::{
     decide::Outcome,
     model::{
         ClusterName, Decision, DnsView, FleetEvidence, FleetName, FleetRunners, GateReport, Generation,
-        MoveState, RunnerId, Seen, Tag, Timestamp,
+        Leadership, MoveState, RunnerId, Seen, Tag, Timestamp,
     },
     plan::Plan,
 };
@@ -20,6 +20,8 @@ pub struct Status {
     pub at: Option<Timestamp>,
     /// When GitLab was last read, or why it could not be.
     pub gitlab: Seen<Timestamp>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
     /// The newest firing watchdog signal.
     pub watchdog_at: Option<Timestamp>,
     /// Every Prometheus server by address: whether it answered.
@@ -111,6 +113,7 @@ impl Default for Status {
         Self {
             at: None,
             gitlab: Seen::Unknown("not read yet".to_owned()),
+            leadership: Leadership::StandsBy { leader: None },
             watchdog_at: None,
             prometheus: BTreeMap::new(),
             fleets: BTreeMap::new(),

@@ -3,8 +3,8 @@
 use switchyard::{
     decide::{Outcome, judges},
     model::{
-        Action, Answer, Failback, Gate, Generation, Marker, MoveKind, MoveState, Override, OverrideKind,
-        Park, Question, Seen, SignalState, SignedDuration,
+        Action, Answer, Failback, Gate, Generation, Leadership, Marker, MoveKind, MoveState, Override,
+        OverrideKind, Park, Question, Seen, SignalState, SignedDuration,
     },
 };
 use switchyard_lab::values::{Case, NOW, at, cluster, decision, rnd, runner, signal, topology};
@@ -39,6 +39,7 @@ fn closed(gate: Gate) -> Case {
     let mut case = Case::blue_dies();
     match gate {
         Gate::Enabled => case.fleet().enabled = false,
+        Gate::Leader => case.leadership = Leadership::StandsBy { leader: None },
         Gate::NotPaused => case.overrides.push(Override {
             fleet: None,
             kind: OverrideKind::Pause,
@@ -89,7 +90,14 @@ fn a_planned_move_is_judged_by_what_keeps_it_safe_and_by_nothing_else() {
     let asked: Vec<Gate> = Gate::ALL.into_iter().filter(|g| judges(MoveKind::Switchover, *g)).collect();
     assert_eq!(
         asked,
-        [Gate::Enabled, Gate::SingleFlight, Gate::NotLatched, Gate::GitlabReachable, Gate::TargetAble]
+        [
+            Gate::Enabled,
+            Gate::Leader,
+            Gate::SingleFlight,
+            Gate::NotLatched,
+            Gate::GitlabReachable,
+            Gate::TargetAble
+        ]
     );
     for gate in Gate::ALL {
         let mut case = closed(gate);
@@ -362,4 +370,15 @@ fn the_budget_is_shared_by_all_fleets_and_used_up_in_one_pass() {
     let evidence = case.evidence().clone();
     case.observation.evidence.fleets.insert(name, evidence);
     assert_eq!(outcome(&case), Outcome::Held(Gate::Budget), "build comes first in the alphabet");
+}
+
+/// What is, is taken as it is by the leader alone.
+#[test]
+fn a_process_that_stands_by_does_not_even_adopt() {
+    let mut case = Case::blue_dies();
+    case.decisions.clear();
+    case.leadership = Leadership::StandsBy { leader: None };
+    let pass = case.decide();
+    assert_eq!((pass.outcome, pass.decision), (Outcome::Held(Gate::Leader), None));
+    assert_eq!(pass.sentence, "rnd: this process stands by: nobody leads at the moment.");
 }

@@ -9,7 +9,7 @@ use std::{
 /// The layers, lowest first, as in ARCHITECTURE.md.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["alert", "config", "decide", "plan", "telemetry", "transport"],
+    &["alert", "clock", "config", "decide", "plan", "telemetry", "transport"],
     &["alertmanager", "dns", "gitlab", "kubernetes", "prometheus", "status", "store"],
     &["metrics", "world"],
     &["exporter", "intake", "reconcile"],

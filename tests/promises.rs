@@ -359,7 +359,7 @@ async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
         until: None,
     };
     harness.set(pause).await;
-    let fence = Fence { fleet: rnd(), generation: harness.fleet().generation };
+    let fence = Fence::new(rnd(), harness.fleet().generation);
     let started = harness.store.steps_started(&fence, Phase::Retire, &planned, harness.now()).await.unwrap();
     assert_eq!(started, Started::Paused);
     let begun = harness.store.unfinished_steps().await.unwrap();

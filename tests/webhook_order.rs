@@ -88,7 +88,9 @@ fn dead_blue() -> Case {
 async fn through_a_store(case: &Case, webhooks: &[Webhook]) -> Vec<Signal> {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("s.db").display());
-    let store = Store::open(&url, &Holder { listen: String::new(), now: at(0) }).await.unwrap();
+    let store = Store::open(&url, &Holder { listen: String::new(), now: at(0) }, std::time::Duration::MAX)
+        .await
+        .unwrap();
     for webhook in webhooks {
         store.upsert_signals(read(case, webhook)).await.unwrap();
     }

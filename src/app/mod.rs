@@ -108,16 +108,12 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), Error> {
     let now = Live::clock;
-    let store =
-        Store::open(config.store.url.expose_secret(), &Holder { listen: bound.to_string(), now: now() })
-            .await?;
-    let interrupted = store.mark_interrupted(now()).await?;
-    if interrupted > 0 {
-        warn!(
-            steps = interrupted,
-            "steps were under way when the last run ended; nobody knows whether they happened"
-        );
-    }
+    let store = Store::open(
+        config.store.url.expose_secret(),
+        &Holder { listen: bound.to_string(), now: now() },
+        config.store.lease,
+    )
+    .await?;
     let (status, status_seen) = watch::channel(Arc::new(Status::default()));
     let metrics = Arc::new(Metrics::new(status_seen.clone(), store.clone(), now()));
     let (bell, poll_now) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -147,7 +143,7 @@ async fn run(
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let reconciler =
-        Reconciler::new(channels.setup.subscribe(), store.clone(), bell, status, metrics.clone());
+        Reconciler::new(channels.setup.subscribe(), store.clone(), bell.clone(), status, metrics.clone());
     let poller = poll::Poller {
         alertmanagers: channels.alertmanagers.subscribe(),
         intake,
@@ -156,6 +152,7 @@ async fn run(
     };
     let (loop_end, poll_end, prune_end, http_end) =
         (shutdown.clone(), shutdown.clone(), shutdown.clone(), shutdown.clone());
+    tasks.spawn(follow_lease(store.clone(), bell.clone(), poll_now.clone(), shutdown.clone()));
     tasks.spawn(async move {
         reconciler.run(loop_end).await;
         "loop"
@@ -244,6 +241,26 @@ async fn supervise(
     }
 }
 
+/// Wakes the others when the leader changes: a new one looks at once, and asks for alerts whose webhook nobody took.
+async fn follow_lease(
+    store: Store,
+    bell: Arc<Notify>,
+    poll: Arc<Notify>,
+    shutdown: CancellationToken,
+) -> &'static str {
+    let mut standing = store.lease().subscribe();
+    loop {
+        tokio::select! {
+            changed = standing.changed() => if changed.is_err() { return "lease" },
+            () = shutdown.cancelled() => return "lease",
+        }
+        bell.notify_one();
+        if store.lease().term().is_some() {
+            poll.notify_one();
+        }
+    }
+}
+
 /// Removes history older than the retention, once per period.
 async fn prune(
     store: Store,
@@ -253,7 +270,8 @@ async fn prune(
 ) -> &'static str {
     loop {
         let before = now().checked_sub(*retention.borrow());
-        if let Ok(before) = before {
+        // One is enough.
+        if let (Ok(before), Some(_)) = (before, store.lease().term()) {
             match store.prune(before).await {
                 Ok(0) => {}
                 Ok(rows) => info!(rows, %before, "old history removed"),

@@ -47,16 +47,20 @@ impl Poller {
         let polled = async {
             let body = client.alerts().await?;
             let parsed = self.intake.parse_poll(&body, (self.now)())?;
-            anyhow::Ok(self.intake.take_poll(parsed).await?)
+            if !self.intake.leadership().leads() {
+                // It was asked all the same: a standby whose way to Alertmanager is broken must not be found out too late.
+                return Ok(0);
+            }
+            anyhow::Ok(self.intake.take_poll(parsed).await?.accepted)
         }
         .await;
         let server = Server { server: client.url().to_string() };
         let was_down = self.metrics.alertmanager_up.get(&server).is_some_and(|up| up.get() == 0);
         let up = self.metrics.alertmanager_up.get_or_create_owned(&server);
         match polled {
-            Ok(taken) => {
+            Ok(accepted) => {
                 up.set(1);
-                debug!(url = %client.url(), accepted = taken.accepted, "polled Alertmanager");
+                debug!(url = %client.url(), accepted, "polled Alertmanager");
             }
             Err(error) => {
                 up.set(0);

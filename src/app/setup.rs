@@ -40,12 +40,13 @@ pub(super) struct Built {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fixed {
     store_url: String,
+    lease: Duration,
 }
 
 impl Fixed {
     fn of(config: &Config) -> Self {
         use secrecy::ExposeSecret;
-        Self { store_url: config.store.url.expose_secret().to_owned() }
+        Self { store_url: config.store.url.expose_secret().to_owned(), lease: config.store.lease }
     }
 
     /// Says what needs a restart.
@@ -53,7 +54,7 @@ impl Fixed {
         if *self == Self::of(config) {
             Ok(())
         } else {
-            Err("store.url: the store is open; restart Switchyard to use another one".to_owned())
+            Err("store.url or store.lease: the store is open; restart Switchyard to change it".to_owned())
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
         crate::app::install_crypto();
         let (gitlab, dns, prometheus, alertmanager) =
             tokio::join!(gitlab(&config), dns(&config), prometheus(&config), alertmanager(&config));
-        found.push(store(&config));
+        found.push(store(&config).await);
         found.extend(gitlab.into_iter().chain(dns).chain(prometheus).chain(alertmanager));
     }
     let count = |severity| found.iter().filter(|f| f.finding.severity == severity).count();
@@ -87,8 +87,8 @@ fn line(About { path, finding }: &About) -> String {
 }
 
 /// Whether the store can be written. That a running Switchyard has it is as it should be.
-fn store(config: &Config) -> About {
-    let finding = match Store::check(config.store.url.expose_secret()) {
+async fn store(config: &Config) -> About {
+    let finding = match Store::check(config.store.url.expose_secret()).await {
         Ok(()) => Finding::ok("can be opened"),
         Err(error @ crate::store::Error::InUse { .. }) => Finding::ok(error.to_string()),
         Err(error) => Finding::new(Severity::Error, super::chain(&error), ""),

@@ -14,6 +14,7 @@
 mod fleets;
 mod problem;
 mod sections;
+mod store;
 mod values;
 mod walk;
 
@@ -144,8 +145,10 @@ pub struct Web {
 /// `[store]`
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// `sqlite:…`; held like a secret, as an address may be one.
+    /// `sqlite:…` or `postgres:…`, the latter with its password.
     pub url: SecretString,
+    /// How long a time as leader lasts unless it is renewed; for PostgreSQL.
+    pub lease: Duration,
     /// How long finished things are kept.
     pub retention: SignedDuration,
 }

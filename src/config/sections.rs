@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,9 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{
-    Alertmanager, Api, Config, DnsProvider, Gitlab, Pace, Prometheus, Rfc2136, Scope, Store, Web, Webhook,
+    Alertmanager, Api, Config, DnsProvider, Gitlab, Pace, Prometheus, Rfc2136, Scope, Web, Webhook,
     fleets::{self, Provider},
     problem::Complaint,
+    store,
     values::{Bytes, Count, DnsName, List, Owner, Positive, Servers, urls},
     walk::{Table, Walk, from_environment},
 };
@@ -35,7 +36,7 @@ pub(super) fn read(walk: &Walk, root: Table<'_>) -> Option<Config> {
         walk.warn("webhook.token_file", "holds the same token as api.token_file", mend);
     }
     let web = Web { url: root.table("web").default("url", "http://127.0.0.1:9797") };
-    let store = store(&root.table("store"));
+    let store = store::read(&root.table("store"), gitlab.as_ref());
     let pace = Pace { period: root.table("loop").default::<Positive>("period", "10s").0 };
     let limits = limits(&root.table("limits"));
     let (providers, dns) = dns(&root.table("dns"));
@@ -154,17 +155,6 @@ fn api(table: &Table<'_>) -> Api {
     Api { token, read_token }
 }
 
-fn store(table: &Table<'_>) -> Option<Store> {
-    let url = table.default::<String>("url", "sqlite:///var/lib/switchyard/switchyard.db");
-    let retention = table.default::<Positive>("retention", "400d").0;
-    if !url.starts_with("sqlite:") {
-        // An address of another kind may hold a password: it is not repeated.
-        table.problem("url", "is not SQLite", "write it as \"sqlite:///var/lib/switchyard/switchyard.db\"");
-        return None;
-    }
-    Some(Store { url: url.into(), retention })
-}
-
 fn limits(table: &Table<'_>) -> Limits {
     Limits {
         budget: Budget {
@@ -240,9 +230,12 @@ fn servers(table: &Table<'_>) -> Vec<Url> {
     good
 }
 
-fn loopback(url: &Url) -> bool {
+pub(super) fn loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
+        // Addresses of other schemes than HTTP are not told apart from names.
+        Some(Host::Domain(name)) => {
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
@@ -272,7 +265,7 @@ fn unreadable(error: &io::Error, path: &Path) -> String {
 }
 
 /// A secret, from the environment or from a file. Nothing about its content is ever said.
-fn secret(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<SecretString> {
+pub(super) fn secret(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<SecretString> {
     let file: Option<PathBuf> = table.optional(file_key);
     if let Some(value) = table.raw(key, "a secret, by environment only") {
         if !from_environment(value) {

@@ -143,6 +143,11 @@ impl<'w> Table<'w> {
         self.values.contains_key(key)
     }
 
+    /// Whether a key stands in the file.
+    pub(super) fn in_file(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|value| !from_environment(value))
+    }
+
     pub(super) fn problem(&self, key: &str, wrong: impl Into<String>, mend: impl Into<String>) {
         let mut path = self.path(key);
         if self.values.get(key).is_some_and(from_environment) {

@@ -17,7 +17,12 @@ pub fn judges(kind: MoveKind, gate: Gate) -> bool {
         MoveKind::Failback => gate != Gate::TargetStronger,
         MoveKind::Switchover => matches!(
             gate,
-            Gate::Enabled | Gate::SingleFlight | Gate::NotLatched | Gate::GitlabReachable | Gate::TargetAble
+            Gate::Enabled
+                | Gate::Leader
+                | Gate::SingleFlight
+                | Gate::NotLatched
+                | Gate::GitlabReachable
+                | Gate::TargetAble
         ),
     }
 }
@@ -61,6 +66,7 @@ impl View<'_> {
             .map(|gate| {
                 let judged = match gate {
                     Gate::Enabled => self.enabled(),
+                    Gate::Leader => judged(self.input.leadership.leads(), self.input.leadership.to_string()),
                     Gate::NotPaused => self.not_paused(),
                     Gate::SingleFlight => self.single_flight(),
                     Gate::NotLatched => self.not_latched(),

@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
-    Generation, MoveKind, MoveState, Observation, Override, Request, Seen, Signal, SignalState,
+    Generation, Leadership, MoveKind, MoveState, Observation, Override, Request, Seen, Signal, SignalState,
     SignedDuration, Timestamp, Topology,
 };
 
@@ -42,6 +42,8 @@ pub struct Input<'a> {
     pub overrides: &'a [Override],
     /// Planned moves that people ask for.
     pub requests: &'a [Request],
+    /// Whether this process may decide.
+    pub leadership: &'a Leadership,
     /// The time.
     pub now: Timestamp,
 }
@@ -82,7 +84,12 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
         .count() as u32;
     let mut passes = BTreeMap::new();
     for (name, fleet) in &input.topology.fleets {
-        let pass = View::new(input, fleet, spent).decide();
+        let mut pass = View::new(input, fleet, spent).decide();
+        // Even first sight is for the leader.
+        if !input.leadership.leads() && pass.decision.take().is_some() {
+            pass.outcome = Outcome::Held(Gate::Leader);
+            pass.sentence = format!("{name}: {}.", input.leadership);
+        }
         if pass.decision.as_ref().is_some_and(|d| d.kind.automatic()) {
             spent += 1;
         }

@@ -64,7 +64,7 @@ impl Rfc2136 {
             Ok(change) => change,
             Err(why) => return Finding::new(Severity::Error, why, "correct the configured values"),
         };
-        match self.send(|id| update::compose_probe(&change, id)).await {
+        match self.send(|id| update::compose_probe(&change, id), None).await {
             Sent::Not(why) => Finding::new(
                 Severity::Error,
                 format!("updates cannot be sent: {why}"),

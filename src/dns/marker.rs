@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn fence() -> Fence {
-        Fence { fleet: "rnd".parse().unwrap(), generation: Generation(7) }
+        Fence::new("rnd".parse().unwrap(), Generation(7))
     }
 
     fn set(values: &[&str]) -> RecordSet {
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_longest_marker_fits_into_one_character_string() {
-        let fence = Fence { fleet: "f".repeat(63).parse().unwrap(), generation: Generation(u64::MAX) };
+        let fence = Fence::new("f".repeat(63).parse().unwrap(), Generation(u64::MAX));
         let many = set(&["2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:7", "2001:db8:1:2:3:4:5:8"]);
         let text = format(&"o".repeat(63), &fence, &"f".repeat(16), RecordType::Aaaa, Some(&many));
         assert_eq!(text.len(), MAX_BYTES);

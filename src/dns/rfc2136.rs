@@ -24,7 +24,7 @@ use super::{
     update::{self, Change, UpdateReply},
     wire::{self, DnsName, Patience, WireError, name_text, parse_name},
 };
-use crate::model::{DnsStep, DnsView, Fence, Marker, RecordSet, Seen, StepOutcome};
+use crate::model::{BootTime, DnsStep, DnsView, Fence, Marker, RecordSet, Seen, StepOutcome};
 
 /// How to reach and to change a zone.
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ impl Rfc2136 {
             Ok(change) => change,
             Err(outcome) => return outcome,
         };
-        let reply = match self.send(|id| update::compose(&change, id)).await {
+        let reply = match self.send(|id| update::compose(&change, id), fence.deadline).await {
             Sent::Not(why) => {
                 let why = format!("{} was not changed: {why}", step.name);
                 return StepOutcome::Failed { why, transient: true };
@@ -298,6 +298,7 @@ impl Rfc2136 {
     pub(super) async fn send(
         &self,
         compose: impl Fn(u16) -> Result<AdditionalBuilder<Vec<u8>>, PushError>,
+        deadline: Option<BootTime>,
     ) -> Sent {
         let server = match self.server.resolve(self.patience).await {
             Ok(addresses) => addresses,
@@ -312,7 +313,7 @@ impl Rfc2136 {
             let Ok((message, transaction)) = signed else {
                 return Sent::Not("the update does not fit into a message".to_owned());
             };
-            match wire::exchange(address, &message, self.patience).await {
+            match wire::exchange(address, &message, self.patience, deadline).await {
                 Ok(bytes) => {
                     return match update::read_reply(&transaction, id, bytes, Time48::now()) {
                         Some(reply) => Sent::Replied(reply),

@@ -15,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::model::RecordType;
+use crate::{
+    clock::passed,
+    model::{BootTime, RecordType},
+};
 
 /// A domain name, absolute and in lower case.
 pub(super) type DnsName = Name<Vec<u8>>;
@@ -30,6 +33,8 @@ pub(super) enum WireError {
     Connect(SocketAddr, #[source] io::Error),
     #[error("{0} took no connection within {1:?}")]
     ConnectTimeout(SocketAddr, Duration),
+    #[error("nothing was sent to {0}, because another process may lead by now")]
+    TooLate(SocketAddr),
     #[error("the connection to {0} broke")]
     Broken(SocketAddr, #[source] io::Error),
     #[error("{0} did not answer within {1:?}")]
@@ -41,7 +46,7 @@ pub(super) enum WireError {
 impl WireError {
     /// Whether the server may have received what was to be sent.
     pub(super) fn sent(&self) -> bool {
-        !matches!(self, Self::Connect(..) | Self::ConnectTimeout(..))
+        !matches!(self, Self::Connect(..) | Self::ConnectTimeout(..) | Self::TooLate(..))
     }
 
     /// Whether this machine has no way to such an address at all.
@@ -141,7 +146,7 @@ pub(super) async fn query(
         Err(error) if error.no_route() => return Err(error),
         Ok(_) | Err(_) => {}
     }
-    let bytes = exchange(server, question.as_slice(), patience).await?;
+    let bytes = exchange(server, question.as_slice(), patience, None).await?;
     let reply = read_reply(&question, &bytes).ok_or(WireError::Malformed(server))?;
     // Over TCP there is no larger answer to be had.
     if reply.truncated { Err(WireError::Malformed(server)) } else { Ok(reply) }
@@ -184,12 +189,17 @@ pub(super) async fn exchange(
     server: SocketAddr,
     message: &[u8],
     patience: Patience,
+    deadline: Option<BootTime>,
 ) -> Result<Vec<u8>, WireError> {
     let length = u16::try_from(message.len()).map_err(|_| WireError::Malformed(server))?;
     let mut stream = match timeout(patience.connect, TcpStream::connect(server)).await {
         Ok(stream) => stream.map_err(|e| WireError::Connect(server, e))?,
         Err(_) => return Err(WireError::ConnectTimeout(server, patience.connect)),
     };
+    // The last moment: a process that was frozen until now must not send what it was about to.
+    if passed(deadline) {
+        return Err(WireError::TooLate(server));
+    }
     let mut framed = Vec::with_capacity(message.len() + 2);
     framed.extend_from_slice(&length.to_be_bytes());
     framed.extend_from_slice(message);

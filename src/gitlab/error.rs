@@ -21,6 +21,12 @@ pub enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// The deadline for sending had passed: nothing was sent.
+    #[error("{operation}: not sent, because another process may lead by now")]
+    TooLate {
+        /// The request.
+        operation: &'static str,
+    },
     /// No whole answer in time. The request may have been carried out.
     #[error("{operation}: no answer from GitLab within the time-out")]
     Timeout {
@@ -135,6 +141,7 @@ impl Error {
                 false
             }
             Self::Connect { .. }
+            | Self::TooLate { .. }
             | Self::Timeout { .. }
             | Self::Lost { .. }
             | Self::Body { .. }
@@ -186,6 +193,7 @@ impl Error {
             Self::Setting(_)
             | Self::Tls(_)
             | Self::Connect { .. }
+            | Self::TooLate { .. }
             | Self::Status { .. }
             | Self::RateLimited { .. }
             | Self::Graphql { .. }

@@ -339,7 +339,7 @@ impl Client {
 
     async fn ask(&self, operation: &'static str, query: &str, variables: Value) -> Result<Envelope, Failure> {
         let body = json!({ "query": query, "variables": variables });
-        let reply = self.http.send_json(operation, Method::POST, &["graphql"], &body).await?;
+        let reply = self.http.send_json(operation, Method::POST, &["graphql"], &body, None).await?;
         let envelope: Envelope = reply.json()?;
         match envelope.errors.iter().find(|e| e.path.is_empty() && e.message.contains("complexity")) {
             Some(error) => Err(Failure::TooComplex(error.message.clone())),

@@ -16,6 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use super::{Error, Observer, RequestEvent, Settings, error};
+use crate::{clock::passed, model::BootTime};
 
 /// No answer that Switchyard asks for comes near this.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -143,7 +144,7 @@ impl Http {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.send(operation, self.client.request(Method::GET, url)).await
+        self.send(operation, self.client.request(Method::GET, url), None).await
     }
 
     pub(super) async fn send_json<T: Serialize>(
@@ -152,15 +153,25 @@ impl Http {
         method: Method,
         segments: &[&str],
         body: &T,
+        deadline: Option<BootTime>,
     ) -> Result<Reply, Error> {
-        self.send(operation, self.client.request(method, self.url(segments)).json(body)).await
+        self.send(operation, self.client.request(method, self.url(segments)).json(body), deadline).await
     }
 
-    async fn send(&self, operation: &'static str, request: reqwest::RequestBuilder) -> Result<Reply, Error> {
+    async fn send(
+        &self,
+        operation: &'static str,
+        request: reqwest::RequestBuilder,
+        deadline: Option<BootTime>,
+    ) -> Result<Reply, Error> {
         // The semaphore is never closed, so that there is always a permit to come.
         let _permit = self.permits.acquire().await;
         self.wait_for_limit(operation).await?;
 
+        // The last moment: a process that was frozen until now must not send what it was about to.
+        if passed(deadline) {
+            return Err(Error::TooLate { operation });
+        }
         let started = Instant::now();
         let request = request.header(AUTHORIZATION, self.authorization.clone());
         let (result, code, remaining) = match request.send().await {

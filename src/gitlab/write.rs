@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::Serialize;
 
 use super::{Client, Error, error::Fate, rest::Detail};
-use crate::model::{StepOutcome, TagChange, TagStep};
+use crate::model::{BootTime, StepOutcome, TagChange, TagStep};
 
 /// GitLab's limit, checked whenever the list changes.
 const MOST_TAGS: usize = 50;
@@ -24,6 +24,11 @@ impl Client {
     /// A write whose answer did not come is `Unknown`. It is never repeated here: the next look at the world shows
     /// what came of it.
     pub async fn apply(&self, step: &TagStep) -> StepOutcome {
+        self.apply_before(step, None).await
+    }
+
+    /// The same, but nothing is sent once the deadline has passed.
+    pub async fn apply_before(&self, step: &TagStep, deadline: Option<BootTime>) -> StepOutcome {
         let _turn = self.locks[(step.runner.0 % LOCKS as u64) as usize].lock().await;
         let before = match self.detail(step.runner).await {
             Ok(detail) => detail,
@@ -39,7 +44,7 @@ impl Client {
 
         // Unpausing, too, goes this way: of GitLab's ways it is the one that wakes a runner in a long poll.
         let update = Update { tag_list: &tag_list, paused: step.paused };
-        let confirmed = match self.put(step, &update).await {
+        let confirmed = match self.put(step, &update, deadline).await {
             Ok(_) => true,
             Err(error) => match error.fate() {
                 Fate::Refused => return failed(&error),
@@ -72,9 +77,14 @@ impl Client {
         }
     }
 
-    async fn put(&self, step: &TagStep, update: &Update<'_>) -> Result<Detail, Error> {
+    async fn put(
+        &self,
+        step: &TagStep,
+        update: &Update<'_>,
+        deadline: Option<BootTime>,
+    ) -> Result<Detail, Error> {
         let segments = ["v4", "runners", &step.runner.to_string()];
-        self.http.send_json("update_runner", Method::PUT, &segments, update).await?.json()
+        self.http.send_json("update_runner", Method::PUT, &segments, update, deadline).await?.json()
     }
 }
 

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::{Peer, Problem, Server};
+use crate::model::Gate;
 
 /// The credentials, and the size of a webhook body.
 pub struct Access {
@@ -77,6 +78,27 @@ pub(super) async fn actions(State(server): State<Server>, _: Peer, request: Requ
             "Actions are refused without a credential: set api.token_file.",
         )
         .into_response(),
+    }
+}
+
+/// Refuses what only the leader does, and says who that is.
+pub(super) fn leads(server: &Server) -> Result<(), Problem> {
+    let leadership = server.store.lease().leadership();
+    if leadership.leads() {
+        return Ok(());
+    }
+    let problem = Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("Only the leader takes this, and {leadership}. Ask the leader, or try again."),
+    );
+    Err(Problem { outcome: Some(format!("held:{}", Gate::Leader)), ..problem })
+}
+
+/// Lets actions pass at the leader alone.
+pub(super) async fn leader(State(server): State<Server>, request: Request, next: Next) -> Response {
+    match leads(&server) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -61,6 +61,7 @@ impl Server {
             .route("/api/v1/plan", get(reads::plan))
             .route("/api/v1/explain", get(reads::explain))
             .route("/api/v1/history", get(reads::history))
+            .route("/api/v1/leader", get(reads::leader))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::reads));
         let actions = Router::new()
             .route("/api/v1/fleets/{fleet}/switch", post(actions::switch))
@@ -69,6 +70,8 @@ impl Server {
             .route("/api/v1/fleets/{fleet}/ack", post(actions::ack))
             .route("/api/v1/pause", post(actions::pause_all))
             .route("/api/v1/resume", post(actions::resume_all))
+            // Judged after the credential: the layer added last comes first.
+            .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::leader))
             .route("/-/reload", post(reload).put(reload))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::actions));
         Router::new()
@@ -76,6 +79,7 @@ impl Server {
             .route("/metrics", get(metrics))
             .route("/-/healthy", get(|| async { "Switchyard is healthy.\n" }))
             .route("/-/ready", get(ready))
+            .route("/-/leader", get(leader))
             .route("/api/v1/alerts", post(webhook::alerts).fallback(webhook::other_method))
             .merge(reads)
             .merge(actions)
@@ -119,6 +123,14 @@ async fn ready(State(server): State<Server>) -> Response {
     } else {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The first look at the world is not finished.")
             .into_response()
+    }
+}
+
+/// For load balancers that shall send webhooks and actions to the leader.
+async fn leader(State(server): State<Server>) -> Response {
+    match access::leads(&server) {
+        Ok(()) => "This process leads.\n".into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -55,7 +55,19 @@ impl IntoResponse for Problem {
 impl From<crate::store::Error> for Problem {
     /// The other side retries on 503, and nothing is lost; the cause is for the log.
     fn from(error: crate::store::Error) -> Self {
+        if let crate::store::Error::Fenced(_) = &error {
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("Only the leader takes this: {error}."),
+            );
+        }
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The store could not take this; try again.")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, {
+            if matches!(error, crate::store::Error::Unknown) {
+                "The store may or may not have taken this: look, and try again."
+            } else {
+                "The store could not take this; try again."
+            }
+        })
     }
 }

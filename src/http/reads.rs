@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Problem, Server};
 use crate::{
     decide::Outcome,
-    model::{FleetEvidence, FleetName, GateReport, Generation, Timestamp},
+    model::{FleetEvidence, FleetName, GateReport, Generation, Leadership, Timestamp},
     plan::Plan,
     status::FleetStatus,
     store::HistoryEntry,
@@ -141,4 +141,9 @@ pub(super) async fn history(
         }
         _ => Ok(Json(entries)),
     }
+}
+
+/// Whether this process leads, or who does.
+pub(super) async fn leader(State(server): State<Server>) -> Json<Leadership> {
+    Json(server.store.lease().leadership())
 }

@@ -4,6 +4,7 @@
 //! |---------------------------------------------|--------|--------------------------------------------|
 //! | a version 4 message                         | 200    | nothing more; the signals are durable      |
 //! | alerts that are not for us                  | 200    | nothing more; they are counted by reason   |
+//! | another process leads                       | 503    | retries within the flush                   |
 //! | the store cannot take it now                | 503    | retries within the flush                   |
 //! | credential missing or wrong                 | 401    | sends it again at the next group interval  |
 //! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
@@ -19,7 +20,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{Peer, Problem, Server, access};
 use crate::{intake::Taken, metrics::Code};
@@ -37,7 +38,12 @@ pub(super) async fn alerts(
     let response = match take(&server, peer.ip(), &headers, body).await {
         Ok(taken) => Json(taken).into_response(),
         Err(problem) => {
-            warn!(%peer, status = problem.status.as_u16(), detail = problem.detail, "webhook not taken");
+            let (status, detail) = (problem.status.as_u16(), &problem.detail);
+            if status == 503 && !server.intake.leadership().leads() {
+                debug!(%peer, status, detail, "webhook not taken");
+            } else {
+                warn!(%peer, status, detail, "webhook not taken");
+            }
             problem.into_response()
         }
     };
@@ -62,6 +68,7 @@ async fn take(
 ) -> Result<Taken, Problem> {
     let access = server.access.borrow().clone();
     access::webhook(&access, headers, peer)?;
+    access::leads(server)?;
     let limit = access.max_body;
     let too_large = || {
         Problem::new(

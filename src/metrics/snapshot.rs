@@ -199,10 +199,29 @@ impl Collector for StoreStats {
             ("store_commits", "Transactions of the store.", stats.commits),
             ("store_operations", "Operations in those transactions.", stats.operations),
             ("store_refused", "Operations refused because too many waited.", stats.refused),
+            (
+                "lease_renewal_failures",
+                "Attempts to renew the lease, or to look at it, that failed.",
+                stats.renewal_failures,
+            ),
         ] {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
+        family(
+            &mut encoder,
+            "leader",
+            "Whether this process leads: decides and acts.",
+            None,
+            [(vec![], bool(stats.leads))].into_iter(),
+        )?;
+        family(
+            &mut encoder,
+            "lease_epoch",
+            "The number of the leader's term, as far as this process knows.",
+            None,
+            [(vec![], stats.epoch.0 as f64)].into_iter(),
+        )?;
         let queue = stats.queue_depth as f64;
         family(
             &mut encoder,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Gate {
     /// The fleet's owner opted in.
     Enabled,
+    /// This process leads those that share the store.
+    Leader,
     /// Nobody paused the fleet or all fleets.
     NotPaused,
     /// Watchdog and evidence are fresh.
@@ -38,8 +40,9 @@ pub enum Gate {
 
 impl Gate {
     /// Every gate, in the order in which they are judged and shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Enabled,
+        Self::Leader,
         Self::NotPaused,
         Self::SingleFlight,
         Self::NotLatched,
@@ -58,6 +61,7 @@ impl Gate {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",
+            Self::Leader => "leader",
             Self::NotPaused => "not_paused",
             Self::EyesOpen => "eyes_open",
             Self::GitlabReachable => "gitlab_reachable",

@@ -5,6 +5,7 @@ mod evidence;
 mod finding;
 mod gate;
 mod ids;
+mod lease;
 mod observation;
 mod overrides;
 mod signal;
@@ -16,6 +17,7 @@ pub use evidence::{Answer, Asked, Evidence, FleetEvidence, Question, Reading, Sa
 pub use finding::{Finding, Severity};
 pub use gate::{Gate, GateReport};
 pub use ids::{ClusterName, FleetName, Generation, InvalidName, RunnerId, Tag};
+pub use lease::{BootTime, Epoch, Leader, Leadership};
 pub use observation::{
     DnsView, FleetRunners, Manager, Marker, Observation, RecordSet, RecordType, Runner, Seen,
 };

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, FleetName, Generation, Marker, RecordSet, RecordType, RunnerId, Seen, Tag};
+use super::{
+    BootTime, ClusterName, FleetName, Generation, Marker, RecordSet, RecordType, RunnerId, Seen, Tag,
+};
 
 /// The phases of a move, in order. A phase starts only when the one before has been seen true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -127,12 +129,21 @@ impl fmt::Display for Step {
 }
 
 /// On whose behalf a step acts: written beside what it changes, so that an older decision can be told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fence {
     /// The fleet.
     pub fleet: FleetName,
     /// The decision.
     pub generation: Generation,
+    /// No write may be sent from then on: another process may lead. None when there can be no other.
+    pub deadline: Option<BootTime>,
+}
+
+impl Fence {
+    /// Without a deadline.
+    pub fn new(fleet: FleetName, generation: Generation) -> Self {
+        Self { fleet, generation, deadline: None }
+    }
 }
 
 /// What came of a step. The next look at the world is the proof, not this.

@@ -9,7 +9,7 @@ use crate::{
     metrics::{Metrics, StepLabels},
     model::{Fence, FleetName, Phase, Step, StepOutcome, Timestamp},
     plan::Plan,
-    store::{Started, Store},
+    store::{Started, Store, Term},
     world::World,
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Actor<'a, W> {
     pub(super) metrics: &'a Metrics,
     pub(super) shutdown: &'a CancellationToken,
     pub(super) fence: Fence,
+    pub(super) term: Term,
 }
 
 impl<W: World> Actor<'_, W> {
@@ -49,7 +50,7 @@ impl<W: World> Actor<'_, W> {
         let rows = match self.store.steps_started(&self.fence, phase, &plan.steps, now()).await? {
             Started::Yes(rows) => rows,
             Started::Superseded { latest } => {
-                let Fence { fleet, generation } = self.fence;
+                let Fence { fleet, generation, .. } = self.fence;
                 warn!(%fleet, generation = generation.0, %latest, "an older decision does not act");
                 return Ok(Acted { fleet, result: ActResult::Failed, last_step: None });
             }
@@ -74,10 +75,22 @@ impl<W: World> Actor<'_, W> {
 
     /// Takes one step, unless the process is to end, and says what came of it.
     async fn take(&self, phase: Phase, step: &Step, row: i64) -> Result<ActResult, PassError> {
-        let outcome = if self.shutdown.is_cancelled() {
-            StepOutcome::Failed { why: "not taken: Switchyard was shutting down".to_owned(), transient: true }
-        } else {
-            self.setup.world.apply(&self.fence, step).await
+        let lease = self.store.lease();
+        let not_taken = |why: &str| StepOutcome::Failed { why: format!("not taken: {why}"), transient: true };
+        // Asked right before the step: the process may have been frozen since the last one.
+        let outcome = match lease.step_deadline(self.term) {
+            _ if self.shutdown.is_cancelled() => not_taken("Switchyard was shutting down"),
+            Err(why) => not_taken(&why),
+            Ok(deadline) => {
+                let fence = Fence { deadline, ..self.fence.clone() };
+                let step = self.setup.world.apply(&fence, step);
+                match lease.step_limit() {
+                    None => step.await,
+                    Some(limit) => tokio::time::timeout(limit, step).await.unwrap_or_else(|_| {
+                        StepOutcome::Unknown(format!("given up after {limit:?}, a third of the lease"))
+                    }),
+                }
+            }
         };
         let fleet = &self.fence.fleet;
         let labels = StepLabels {

@@ -19,12 +19,12 @@ use crate::{
     decide::{FleetPass, Input, Outcome, RequestAnswer, decide, holder_able},
     metrics::{self, DecisionLabels, Metrics, PhaseLabels},
     model::{
-        Decision, Fence, Fleet, FleetName, FleetRunners, Generation, MoveState, Observation, Request, Seen,
-        SignedDuration, Step, Timestamp, Topology,
+        Decision, Fence, Fleet, FleetName, FleetRunners, Generation, Leadership, MoveState, Observation,
+        Request, Seen, SignedDuration, Step, Timestamp, Topology,
     },
     plan::{Plan, Standing, plan},
     status::{Answer, Status},
-    store::{Committed, Event, State, Store},
+    store::{Committed, Event, State, Store, Term},
     world::World,
 };
 
@@ -63,6 +63,10 @@ pub struct Reconciler<W> {
     /// How long each move has been under way while GitLab could be read.
     clocks: BTreeMap<FleetName, MoveClock>,
     answers: BTreeMap<i64, Answer>,
+    /// The term in which the last pass acted.
+    term: Option<Term>,
+    /// The store failed while steps were under way: what became of them may not be written down.
+    unsure: bool,
     /// The steps taken last: when the same ones come again, their effect was not seen, and hurry does not help.
     tries: BTreeMap<FleetName, Tries>,
 }
@@ -92,6 +96,7 @@ struct View<'a> {
     observation: &'a Observation,
     runners: &'a BTreeMap<FleetName, Seen<FleetRunners>>,
     requests: &'a [Request],
+    leadership: &'a Leadership,
     now: Timestamp,
 }
 
@@ -106,6 +111,7 @@ impl<'a> View<'a> {
             moves: &state.moves,
             overrides: &state.overrides,
             requests: self.requests,
+            leadership: self.leadership,
             now: self.now,
         }
     }
@@ -147,6 +153,8 @@ impl<W: World> Reconciler<W> {
             outcomes: BTreeMap::new(),
             clocks: BTreeMap::new(),
             answers: BTreeMap::new(),
+            term: None,
+            unsure: false,
             tries: BTreeMap::new(),
         }
     }
@@ -159,6 +167,10 @@ impl<W: World> Reconciler<W> {
                 Err(PassError(crate::store::Error::Closed)) => {
                     error!("the store has ended; ending the loop");
                     return;
+                }
+                Err(PassError(error @ crate::store::Error::Fenced(_))) => {
+                    warn!(%error, "another process leads: the pass was given up");
+                    Wake::In(BELL_SPACING)
                 }
                 Err(error) => {
                     self.metrics.pass_failures.inc();
@@ -186,7 +198,8 @@ impl<W: World> Reconciler<W> {
         }
     }
 
-    /// One pass over all fleets. After `shutdown` no further step is taken.
+    /// One pass over all fleets. After `shutdown` no further step is taken. A process that does not lead looks, judges and
+    /// shows, and neither decides nor acts.
     ///
     /// # Errors
     /// When the store fails: then nothing was moved that the store does not know of.
@@ -199,15 +212,29 @@ impl<W: World> Reconciler<W> {
         self.metrics.pass_last_attempt.set(metrics::seconds(began));
 
         // Signals are read after the look at the world, so that a decision never rests on a signal older than it.
+        let term = self.begin_term(began).await?;
+        // As it was when the pass began: a term that has ended since then is noticed by the store, and before each step.
+        let leadership = self.store.lease().leadership_in(term);
         let observation = setup.world.observe(topology).await;
         let now = setup.world.now();
         let mut state = self.store.load(now).await?;
         let requests = self.store.open_requests().await?;
         let runners = topology.assign(&observation.runners);
-        let seen = View { topology, observation: &observation, runners: &runners, requests: &requests, now };
-        self.settle(seen, &mut state).await?;
+        let seen = View {
+            topology,
+            observation: &observation,
+            runners: &runners,
+            requests: &requests,
+            leadership: &leadership,
+            now,
+        };
+        if term.is_some() {
+            self.settle(seen, &mut state).await?;
+        }
         let mut passes = decide(seen.input(&state));
-        self.commit(&mut passes, &mut state, &requests, now).await?;
+        if term.is_some() {
+            self.commit(&mut passes, &mut state, &requests, now).await?;
+        }
 
         let plans: BTreeMap<FleetName, Plan> = topology
             .fleets
@@ -225,11 +252,13 @@ impl<W: World> Reconciler<W> {
         self.tries.retain(|name, tries| plans.get(name).is_some_and(|plan| plan.steps == tries.steps));
         for (name, plan) in &plans {
             let rests = self.tries.get(name).is_some_and(|tries| tries.until > now);
+            let Some(term) = term else { break };
             if plan.steps.is_empty() || rests || !may_act(&passes[name]) {
                 continue;
             }
-            let fence = Fence { fleet: name.clone(), generation: state.decisions[name].generation };
-            let actor = Actor { setup: &setup, store: &self.store, metrics: &self.metrics, shutdown, fence };
+            let fence = Fence::new(name.clone(), state.decisions[name].generation);
+            let (store, metrics) = (&self.store, &*self.metrics);
+            let actor = Actor { setup: &setup, store, metrics, shutdown, fence, term };
             acts.push(actor.act(plan));
         }
         let acted = join_all(acts).await;
@@ -240,7 +269,7 @@ impl<W: World> Reconciler<W> {
         self.metrics.pass_duration.observe(started.elapsed().as_secs_f64());
         let mut wake = Wake::In(setup.period);
         for acted in acted {
-            let acted = acted?;
+            let acted = acted.inspect_err(|_| self.unsure = true)?;
             if let Some(clock) = self.clocks.get_mut(&acted.fleet) {
                 clock.last_step = acted.last_step.or(clock.last_step);
             }
@@ -252,6 +281,9 @@ impl<W: World> Reconciler<W> {
             let rest = tries.rest(acted.result, setup.period);
             tries.until = now.checked_add(SignedDuration::try_from(rest).unwrap_or_default()).unwrap_or(now);
             wake = wake.min(if rest.is_zero() { Wake::Now } else { Wake::In(rest) });
+        }
+        if term.is_none() {
+            return Ok(Wake::In(setup.period));
         }
         self.metrics.pass_last_success.set(metrics::seconds(now));
         if state
@@ -271,6 +303,41 @@ impl<W: World> Reconciler<W> {
             wake = wake.min(Wake::In(until(now, at).max(BELL_SPACING)));
         }
         Ok(wake)
+    }
+
+    /// The term in which this pass may decide and act, if this process leads. Everything that it writes belongs to it. At
+    /// its beginning, nobody knows what became of the steps that were under way.
+    async fn begin_term(&mut self, now: Timestamp) -> Result<Option<Term>, PassError> {
+        let term = self.store.lease().term();
+        let Some(began) = term else {
+            self.term = None;
+            return Ok(None);
+        };
+        if self.term != term || self.unsure {
+            self.store = self.store.pinned(began);
+            let interrupted = self.store.mark_interrupted(now).await?;
+            if interrupted > 0 {
+                warn!(
+                    steps = interrupted,
+                    "steps were under way when the last run ended; nobody knows whether they happened"
+                );
+            }
+            self.unsure = false;
+        }
+        if self.term != term {
+            self.clocks.clear();
+            self.tries.clear();
+            self.outcomes.clear();
+            if let Leadership::Leads { epoch } = self.store.lease().leadership_in(term) {
+                let sentence = format!("{} leads (epoch {epoch}).", self.store.lease().name());
+                let outcome = "leads".to_owned();
+                self.store
+                    .record_event(&Event { at: now, fleet: None, outcome, sentence, author: None })
+                    .await?;
+            }
+            self.term = term;
+        }
+        Ok(term)
     }
 
     /// Ends moves whose every effect has been seen, and those that ran out of time.

@@ -54,6 +54,7 @@ impl<W: World> Reconciler<W> {
         let answers = self.answers.clone();
         self.status.send_replace(Arc::new(Status {
             at: Some(now),
+            leadership: seen.leadership.clone(),
             gitlab,
             watchdog_at,
             prometheus,

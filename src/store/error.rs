@@ -9,7 +9,9 @@ use sqlx::sqlite::SqliteError;
 #[non_exhaustive]
 pub enum Error {
     /// The URL names no database that the store can use.
-    #[error("{url:?} is not a usable store URL ({why}): write sqlite:///path/to/switchyard.db")]
+    #[error(
+        "{url:?} is not a usable store URL ({why}): write sqlite:///path/to/switchyard.db, or postgres://user@host/database"
+    )]
     Url {
         /// As given.
         url: String,
@@ -43,6 +45,22 @@ pub enum Error {
         /// What SQLite uses instead.
         mode: String,
     },
+    /// The database server does not let us in, or cannot be reached.
+    #[error("cannot open the database {place}")]
+    Unreachable {
+        /// Where it is, without user and password.
+        place: String,
+        /// Why.
+        source: Arc<sqlx::Error>,
+    },
+    /// The database has no tables, and lets us make none.
+    #[error(
+        "{place} lets its user make no tables: GRANT CREATE ON SCHEMA public TO that user, or make it the owner of the database"
+    )]
+    NoRights {
+        /// Where it is, without user and password.
+        place: String,
+    },
     /// The tables cannot be brought to this version.
     #[error("cannot bring the store to this version's tables")]
     Migrate(#[source] Arc<sqlx::migrate::MigrateError>),
@@ -52,6 +70,15 @@ pub enum Error {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
+    /// Another process leads those that share the store: this one may not write.
+    #[error("not written: {0}")]
+    Fenced(String),
+    /// The database did not answer in time. Nothing was written.
+    #[error("the database does not answer")]
+    Silent,
+    /// The connection broke while a transaction was committed.
+    #[error("the connection to the database broke during a commit: nobody knows whether it was written")]
+    Unknown,
     /// The database refused or failed.
     #[error("the database failed")]
     Database(#[source] Arc<sqlx::Error>),
@@ -75,8 +102,8 @@ impl Error {
     /// Whether the same call may succeed later: the queue is full, the disk is full, the store is closing.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Busy | Self::Closed => true,
-            Self::Database(error) => database_is_transient(error),
+            Self::Busy | Self::Closed | Self::Fenced(_) | Self::Silent | Self::Unknown => true,
+            Self::Database(error) | Self::Unreachable { source: error, .. } => database_is_transient(error),
             _ => false,
         }
     }
@@ -94,8 +121,20 @@ fn database_is_transient(error: &sqlx::Error) -> bool {
                 .code()
                 .and_then(|code| code.parse::<u32>().ok())
                 .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14)),
-            None => false,
+            None => error.code().is_some_and(|state| postgres_is_transient(&state)),
         },
         _ => false,
     }
+}
+
+/// Connection, rollback by contention, resources, operator; read-only as after a failover of the server; idle too long.
+fn postgres_is_transient(state: &str) -> bool {
+    ["08", "40", "53", "57"].iter().any(|class| state.starts_with(class))
+        || matches!(state, "25006" | "25P03" | "55P03")
+}
+
+/// Whether the same transaction, begun again at once, is likely to succeed: it collided with another one.
+pub(super) fn collided(error: &Error) -> bool {
+    let Error::Database(error) = error else { return false };
+    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| matches!(&*code, "40001" | "40P01"))
 }

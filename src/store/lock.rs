@@ -24,13 +24,7 @@ impl Lock {
         let path = lock_of(database);
         let mut file = open_private(&path)?;
         lock(&mut file, database)?;
-        let text = format!(
-            "process {} on {}, listening on {}, since {}\n",
-            std::process::id(),
-            host(),
-            holder.listen,
-            holder.now
-        );
+        let text = format!("{}, since {}\n", holder.name(), holder.now);
         file.set_len(0)
             .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(|source| Error::File { path, source: Arc::new(source) })?;
@@ -90,7 +84,7 @@ pub(super) fn open_private(path: &Path) -> Result<File, Error> {
         .map_err(|source| Error::File { path: path.to_owned(), source: Arc::new(source) })
 }
 
-fn host() -> String {
+pub(super) fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .map(|name| name.trim().to_owned())

@@ -1,23 +1,28 @@
 //! What must survive: signals, decisions, what people set, and the journal of steps.
 //!
-//! One SQLite file, held by one process. Everything is plain text in tables that anybody can read:
-//! `sqlite3 switchyard.db 'select * from history'` tells the story.
+//! A SQLite file for one process, or a PostgreSQL for several: the same SQL, chosen by the URL. Everything is plain text in
+//! tables that anybody can read: `sqlite3 switchyard.db 'select * from history'` (or `psql`) tells the story.
 //!
-//! **Durability.** A call that changes something returns after its transaction is on the disk (`synchronous=FULL`).
-//! One task writes, and puts all that waits into one transaction, so that many alerts at once cost few disk writes.
-//! An operation that loses (a decision that came second) changes nothing and does not disturb its neighbours.
+//! **Durability.** A call that changes something returns after its transaction is on the disk. One task writes, and puts
+//! all that waits into one transaction, so that many alerts at once cost few disk writes. An operation that loses (a
+//! decision that came second) changes nothing and does not disturb its neighbours. When the connection to a PostgreSQL
+//! breaks in a commit, nobody knows whether it was written: [`Error::Unknown`]; what is read next is the truth.
 //!
-//! **Exclusive.** The file `<database>.lock` is locked for as long as the process lives and says who has it. The file
-//! must be on a local disk: network file systems neither carry the write-ahead log nor lock reliably.
+//! **Exclusive.** A file `<database>.lock` is locked for as long as the process lives and says who has it. The database
+//! must be on a local disk: network file systems neither carry the write-ahead log nor lock reliably. Processes that share
+//! a PostgreSQL take turns by a [lease](Lease); what a process writes that no longer leads is refused. Their
+//! transactions that write come one after the other, held apart by the lock on one row.
 //!
 //! **Episodes.** A signal is one episode of one alert: source, fingerprint and `startsAt`. Reports may come in any order
 //! and any number, see [`merge`]. Alertmanager moves `startsAt` earlier when a second Prometheus server began to fire
 //! before the first; the same episode is then stored under both, and [`Store::load`] gives the one heard of last.
 
 mod error;
+mod lease;
 mod lock;
 mod merge;
 mod operations;
+mod postgres;
 mod read;
 mod records;
 mod requests;
@@ -25,27 +30,31 @@ mod rows;
 mod schema;
 mod writer;
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use jiff::Timestamp;
-use sqlx::AnyPool;
+use sqlx::{AnyConnection, AnyPool};
 
 pub use error::Error;
+pub use lease::{Lease, Standing, Term};
 pub use merge::merge;
 pub use records::{Committed, Event, HistoryEntry, Holder, Started, State, Stats, StepRecord, Upserted};
 pub use requests::NewRequest;
 
 use crate::model::{
-    Decision, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Request, Signal, Step,
-    StepOutcome,
+    Decision, Epoch, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Request, Signal,
+    Step, StepOutcome,
 };
-use writer::Writer;
+use writer::{Hold, Writer, in_time};
 
 /// A handle on the store; clones share it.
 #[derive(Clone)]
 pub struct Store {
     writer: Writer,
     read: AnyPool,
+    patience: Option<Duration>,
+    /// The term on whose behalf it writes; that of the moment when there is none.
+    pinned: Option<Epoch>,
 }
 
 impl std::fmt::Debug for Store {
@@ -55,37 +64,61 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store for this process alone and brings its tables to this version. The URL is
-    /// `sqlite:///path/file.db` or `sqlite://relative.db`; what follows `sqlite://` is the path as it is. A missing file
-    /// is created for its owner alone, a missing directory is an error.
-    pub async fn open(url: &str, holder: &Holder) -> Result<Self, Error> {
-        let (pools, lock) = schema::open(url, holder).await?;
-        let read = pools.read.clone();
-        Ok(Self { writer: Writer::start(pools, lock), read })
+    /// Opens the store and brings its tables to this version.
+    ///
+    /// `sqlite:///path/file.db` or `sqlite://relative.db` is for this process alone; what follows `sqlite://` is the path as
+    /// it is. A missing file is created for its owner alone, a missing directory is an error.
+    ///
+    /// `postgres://user:password@host/database?sslmode=verify-full` may be shared. The process competes for the lease, whose
+    /// terms last `term` unless renewed; until [`Lease::term`] says that it leads, it can read, and take signals.
+    pub async fn open(url: &str, holder: &Holder, term: Duration) -> Result<Self, Error> {
+        let (pools, lease, hold) = if postgres::is_meant(url) {
+            let (pools, lease, kept) = postgres::open(url, holder, term).await?;
+            (pools, lease, Hold::Lease(kept))
+        } else {
+            let (pools, lease, lock) = schema::open(url, holder).await?;
+            (pools, lease, Hold::File(lock))
+        };
+        let (read, patience) = (pools.read.clone(), pools.patience);
+        Ok(Self { writer: Writer::start(pools, lease, hold), read, patience, pinned: None })
+    }
+
+    /// Who leads.
+    pub fn lease(&self) -> &Lease {
+        &self.writer.lease
+    }
+
+    /// The same store, for writes on behalf of one term only: what it writes in a later one is refused.
+    #[must_use]
+    pub fn pinned(&self, term: Term) -> Self {
+        Self { pinned: Some(term.epoch), ..self.clone() }
     }
 
     /// Whether this process could open the store of `url`, without opening it or leaving anything behind.
     ///
     /// # Errors
     /// What would keep it from that; [`Error::InUse`] when a process has it.
-    pub fn check(url: &str) -> Result<(), Error> {
+    pub async fn check(url: &str) -> Result<(), Error> {
+        if postgres::is_meant(url) {
+            return postgres::check(url).await;
+        }
         schema::check(url)
     }
 
     /// Takes reports of alerts, all in one transaction, and says what each changed. [`Error::Busy`] at once when too many
     /// writes wait: the sender shall come again.
     pub async fn upsert_signals(&self, signals: Vec<Signal>) -> Result<Vec<Upserted>, Error> {
-        self.writer.try_write(operations::UpsertSignals(signals)).await
+        self.writer.try_write(self.pinned, operations::UpsertSignals(signals)).await
     }
 
     /// All that a pass starts from, as of one moment.
     pub async fn load(&self, now: Timestamp) -> Result<State, Error> {
-        read::load(&self.read, now).await
+        self.read(async |conn| read::load(conn, now).await).await
     }
 
     /// Takes up a decision, if it follows the fleet's latest and no move of the fleet is under way.
     pub async fn commit_decision(&self, decision: &Decision) -> Result<Committed, Error> {
-        self.writer.write(operations::CommitDecision(decision.clone())).await
+        self.writer.write(self.pinned, operations::CommitDecision(decision.clone())).await
     }
 
     /// Ends a move as done or failed. False when it was not moving.
@@ -97,7 +130,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<bool, Error> {
         let fleet = fleet.clone();
-        self.writer.write(operations::FinishDecision { fleet, generation, state, at }).await
+        self.writer.write(self.pinned, operations::FinishDecision { fleet, generation, state, at }).await
     }
 
     /// Clears the latch that a failed move left on its fleet, and records who did. None when nothing was latched.
@@ -109,12 +142,12 @@ impl Store {
         at: Timestamp,
     ) -> Result<Option<Generation>, Error> {
         let (fleet, author, reason) = (fleet.clone(), author.to_owned(), reason.to_owned());
-        self.writer.write(operations::Acknowledge { fleet, author, reason, at }).await
+        self.writer.write(self.pinned, operations::Acknowledge { fleet, author, reason, at }).await
     }
 
     /// Sets an override, in place of one of the same kind on the same fleet, and records who did.
     pub async fn set_override(&self, set: &Override) -> Result<(), Error> {
-        self.writer.write(operations::SetOverride(set.clone())).await
+        self.writer.write(self.pinned, operations::SetOverride(set.clone())).await
     }
 
     /// Lifts an override and records who did. False when none was in force.
@@ -127,17 +160,17 @@ impl Store {
         at: Timestamp,
     ) -> Result<bool, Error> {
         let (fleet, author, reason) = (fleet.cloned(), author.to_owned(), reason.to_owned());
-        self.writer.write(operations::LiftOverride { fleet, kind, author, reason, at }).await
+        self.writer.write(self.pinned, operations::LiftOverride { fleet, kind, author, reason, at }).await
     }
 
     /// Takes a person's request for a planned move and gives its number.
     pub async fn add_request(&self, request: &NewRequest) -> Result<i64, Error> {
-        self.writer.write(requests::AddRequest(request.clone())).await
+        self.writer.write(self.pinned, requests::AddRequest(request.clone())).await
     }
 
     /// Requests that no pass has answered, oldest first.
     pub async fn open_requests(&self) -> Result<Vec<Request>, Error> {
-        requests::open_requests(&self.read).await
+        self.read(async |conn| requests::open_requests(conn).await).await
     }
 
     /// Answers a request. One that has an answer keeps it.
@@ -149,7 +182,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<(), Error> {
         let (outcome, sentence) = (outcome.to_owned(), sentence.to_owned());
-        self.writer.write(requests::AnswerRequest { id, outcome, sentence, at }).await
+        self.writer.write(self.pinned, requests::AnswerRequest { id, outcome, sentence, at }).await
     }
 
     /// Writes down steps before they act, unless a newer decision has come.
@@ -161,39 +194,39 @@ impl Store {
         at: Timestamp,
     ) -> Result<Started, Error> {
         let (fence, steps) = (fence.clone(), steps.to_vec());
-        self.writer.write(operations::StepsStarted { fence, phase, steps, at }).await
+        self.writer.write(self.pinned, operations::StepsStarted { fence, phase, steps, at }).await
     }
 
     /// Writes down what came of steps. A step that has an outcome keeps it.
     pub async fn steps_finished(&self, outcomes: &[(i64, StepOutcome)], at: Timestamp) -> Result<(), Error> {
-        self.writer.write(operations::StepsFinished { outcomes: outcomes.to_vec(), at }).await
+        self.writer.write(self.pinned, operations::StepsFinished { outcomes: outcomes.to_vec(), at }).await
     }
 
     /// Steps that were started and have no outcome, oldest first.
     pub async fn unfinished_steps(&self) -> Result<Vec<StepRecord>, Error> {
-        read::unfinished_steps(&self.read).await
+        self.read(async |conn| read::unfinished_steps(conn).await).await
     }
 
     /// Gives every step without an outcome the outcome *unknown*, and says how many there were. For the start of the
     /// process: what was under way when the last one ended may or may not have happened.
     pub async fn mark_interrupted(&self, at: Timestamp) -> Result<u64, Error> {
-        self.writer.write(operations::MarkInterrupted { at }).await
+        self.writer.write(self.pinned, operations::MarkInterrupted { at }).await
     }
 
     /// Adds a sentence to the story.
     pub async fn record_event(&self, event: &Event) -> Result<(), Error> {
-        self.writer.write(operations::RecordEvent(event.clone())).await
+        self.writer.write(self.pinned, operations::RecordEvent(event.clone())).await
     }
 
     /// The newest entries of the story, newest first; of one fleet (with what concerns all fleets), or of all.
     pub async fn history(&self, fleet: Option<&FleetName>, limit: u32) -> Result<Vec<HistoryEntry>, Error> {
-        read::history(&self.read, fleet, limit).await
+        self.read(async |conn| read::history(conn, fleet, limit).await).await
     }
 
     /// Deletes what is older, and says how many rows that were, steps not counted. Kept: every fleet's latest decision,
     /// moves under way, episodes that fire, overrides in force. Keep at least the 7 days that [`State::moves`] covers.
     pub async fn prune(&self, before: Timestamp) -> Result<u64, Error> {
-        self.writer.write(operations::Prune { before }).await
+        self.writer.write(self.pinned, operations::Prune { before }).await
     }
 
     /// Counts for metrics.
@@ -204,10 +237,26 @@ impl Store {
             operations: counters.operations.load(Ordering::Relaxed),
             refused: counters.refused.load(Ordering::Relaxed),
             queue_depth: self.writer.depth(),
+            leads: self.lease().term().is_some(),
+            epoch: self.lease().highest_epoch(),
+            renewal_failures: self.lease().failures(),
         }
     }
 
-    /// Writes what waits, closes the database, and lets go of the lock. Calls on other handles fail from now on.
+    /// Reads on a connection of its own; one that is silent is closed.
+    async fn read<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut AnyConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut conn = self.read.acquire().await?;
+        let result = in_time(self.patience, read(&mut conn)).await;
+        if matches!(result, Err(Error::Silent)) {
+            drop(conn.detach());
+        }
+        result
+    }
+
+    /// Writes what waits, closes the database, and lets go of the lock or gives the lease back. Calls on other handles fail from now on.
     pub async fn close(self) -> Result<(), Error> {
         self.writer.close().await
     }

@@ -42,7 +42,8 @@ fn latest_generation(row: Option<&AnyRow>) -> Result<Generation, Error> {
 async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Result<(), Error> {
     let id = numbers(conn, 1).await?;
     sqlx::query(
-        "INSERT INTO event (id, at, fleet, outcome, sentence, author) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO event (id, at, fleet, outcome, sentence, author, epoch) \
+         VALUES ($1, $2, $3, $4, $5, $6, (SELECT epoch FROM lease))",
     )
     .bind(id)
     .bind(time(event.at))
@@ -55,10 +56,22 @@ async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Result<(), Err
     Ok(())
 }
 
+/// The journal's row about a write that came too late.
+pub(super) async fn record_refusal(
+    conn: &mut AnyConnection,
+    at: Timestamp,
+    sentence: String,
+) -> Result<(), Error> {
+    insert_event(conn, &Event { at, fleet: None, outcome: "fenced".to_owned(), sentence, author: None }).await
+}
+
 pub(super) struct UpsertSignals(pub(super) Vec<Signal>);
 
 impl Operation for UpsertSignals {
     type Output = Vec<Upserted>;
+
+    // Reports of the same episode in any order and number end in the same row, whoever brings them.
+    const FENCED: bool = false;
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Vec<Upserted>, Error> {
         let mut outcomes = Vec::with_capacity(self.0.len());
@@ -163,8 +176,8 @@ impl Operation for CommitDecision {
         // Where several processes share a database, the primary key is what makes this a compare-and-set.
         let inserted = sqlx::query(
             "INSERT INTO decision (fleet, generation, id, kind, from_cluster, to_cluster, reason, author, signal, gates, \
-             decided_at, state, finished_at, acknowledged_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             decided_at, state, finished_at, acknowledged_at, epoch) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, (SELECT epoch FROM lease)) \
              ON CONFLICT (fleet, generation) DO NOTHING",
         )
         .bind(decision.fleet.to_string())
@@ -187,6 +200,14 @@ impl Operation for CommitDecision {
             0 => Committed::Superseded { latest: decision.generation },
             _ => Committed::Yes,
         })
+    }
+
+    fn refused(&self) -> Option<(Timestamp, String)> {
+        let Decision { fleet, generation, kind, to, .. } = &self.0;
+        Some((
+            self.0.decided_at,
+            format!("the decision of a {kind} of {fleet} to {to} (generation {generation})"),
+        ))
     }
 }
 
@@ -215,6 +236,11 @@ impl Operation for FinishDecision {
         .execute(conn)
         .await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    fn refused(&self) -> Option<(Timestamp, String)> {
+        let Self { fleet, generation, state, .. } = self;
+        Some((self.at, format!("that the move of {fleet} (generation {generation}) is {}", state.as_str())))
     }
 }
 
@@ -349,7 +375,7 @@ impl Operation for StepsStarted {
     type Output = Started;
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Started, Error> {
-        let Fence { fleet, generation } = &self.fence;
+        let Fence { fleet, generation, .. } = &self.fence;
         let row = latest(conn, fleet).await?;
         let latest = latest_generation(row.as_ref())?;
         let Some(row) = row.filter(|_| latest == *generation) else {
@@ -364,8 +390,8 @@ impl Operation for StepsStarted {
         let mut ids = Vec::with_capacity(self.steps.len());
         for step in &self.steps {
             sqlx::query(
-                "INSERT INTO step (id, fleet, generation, phase, kind, target, sentence, step, started_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                "INSERT INTO step (id, fleet, generation, phase, kind, target, sentence, step, started_at, epoch) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, (SELECT epoch FROM lease))",
             )
             .bind(id)
             .bind(fleet.to_string())
@@ -382,6 +408,16 @@ impl Operation for StepsStarted {
             id += 1;
         }
         Ok(Started::Yes(ids))
+    }
+
+    fn refused(&self) -> Option<(Timestamp, String)> {
+        let steps: Vec<String> = self.steps.iter().map(ToString::to_string).collect();
+        let Fence { fleet, generation, .. } = &self.fence;
+        let steps = steps.join(", ");
+        Some((
+            self.at,
+            format!("steps of {fleet} (generation {generation}), none of which was taken: {steps}"),
+        ))
     }
 }
 
@@ -413,6 +449,15 @@ impl Operation for StepsFinished {
             .await?;
         }
         Ok(())
+    }
+
+    fn refused(&self) -> Option<(Timestamp, String)> {
+        let told = self.outcomes.iter().map(|(id, outcome)| match outcome {
+            StepOutcome::Done => format!("step {id}: done"),
+            StepOutcome::Failed { why, .. } => format!("step {id}: failed ({why})"),
+            StepOutcome::Unknown(why) => format!("step {id}: unknown ({why})"),
+        });
+        Some((self.at, format!("the outcome of {}", told.collect::<Vec<_>>().join(", "))))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything that only reads.
 
 use jiff::{SignedDuration, Timestamp};
-use sqlx::AnyPool;
+use sqlx::{AnyConnection, Connection};
 
 use super::{
     Error, HistoryEntry, State, StepRecord,
@@ -28,9 +28,9 @@ fn ago(now: Timestamp, kept: SignedDuration) -> String {
     time(now.checked_sub(kept).unwrap_or(Timestamp::MIN))
 }
 
-pub(super) async fn load(pool: &AnyPool, now: Timestamp) -> Result<State, Error> {
+pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<State, Error> {
     // One transaction, one moment.
-    let mut tx = pool.begin().await?;
+    let mut tx = conn.begin().await?;
     let mut state = State::default();
     for row in sqlx::query(SIGNALS).bind(ago(now, RESOLVED_KEPT)).fetch_all(&mut *tx).await? {
         state.signals.push(rows::signal(&row)?);
@@ -59,12 +59,12 @@ pub(super) async fn load(pool: &AnyPool, now: Timestamp) -> Result<State, Error>
 }
 
 pub(super) async fn history(
-    pool: &AnyPool,
+    conn: &mut AnyConnection,
     fleet: Option<&FleetName>,
     limit: u32,
 ) -> Result<Vec<HistoryEntry>, Error> {
     let fleet = fleet.map(ToString::to_string);
-    let mut tx = pool.begin().await?;
+    let mut tx = conn.begin().await?;
     let mut entries = Vec::new();
     let decisions = sqlx::query(
         "SELECT * FROM decision WHERE $1 IS NULL OR fleet = $1 ORDER BY decided_at DESC, id DESC LIMIT $2",
@@ -74,7 +74,11 @@ pub(super) async fn history(
     .fetch_all(&mut *tx)
     .await?;
     for row in decisions {
-        entries.push(HistoryEntry::Decision { id: rows::get(&row, "id")?, decision: rows::decision(&row)? });
+        entries.push(HistoryEntry::Decision {
+            id: rows::get(&row, "id")?,
+            epoch: rows::get_epoch(&row)?,
+            decision: rows::decision(&row)?,
+        });
     }
     let steps = sqlx::query(
         "SELECT * FROM step WHERE $1 IS NULL OR fleet = $1 ORDER BY started_at DESC, id DESC LIMIT $2",
@@ -95,7 +99,11 @@ pub(super) async fn history(
     .fetch_all(&mut *tx)
     .await?;
     for row in events {
-        entries.push(HistoryEntry::Event { id: rows::get(&row, "id")?, event: rows::event(&row)? });
+        entries.push(HistoryEntry::Event {
+            id: rows::get(&row, "id")?,
+            epoch: rows::get_epoch(&row)?,
+            event: rows::event(&row)?,
+        });
     }
     tx.commit().await?;
     entries.sort_by_key(|entry| std::cmp::Reverse((entry.at(), entry.id())));
@@ -103,8 +111,8 @@ pub(super) async fn history(
     Ok(entries)
 }
 
-pub(super) async fn unfinished_steps(pool: &AnyPool) -> Result<Vec<StepRecord>, Error> {
+pub(super) async fn unfinished_steps(conn: &mut AnyConnection) -> Result<Vec<StepRecord>, Error> {
     let rows =
-        sqlx::query("SELECT * FROM step WHERE finished_at IS NULL ORDER BY id").fetch_all(pool).await?;
+        sqlx::query("SELECT * FROM step WHERE finished_at IS NULL ORDER BY id").fetch_all(conn).await?;
     rows.iter().map(rows::step).collect()
 }

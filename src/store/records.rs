@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{Decision, FleetName, Generation, Override, Phase, Signal, Step, StepOutcome};
+use super::lock;
+use crate::model::{Decision, Epoch, FleetName, Generation, Override, Phase, Signal, Step, StepOutcome};
 
 /// Who opens the store: told to a second process that wants it.
 #[derive(Debug, Clone)]
@@ -14,6 +15,13 @@ pub struct Holder {
     pub listen: String,
     /// Now.
     pub now: Timestamp,
+}
+
+impl Holder {
+    /// This process, for people on other machines.
+    pub(super) fn name(&self) -> String {
+        format!("process {} on {}, listening on {}", std::process::id(), lock::host(), self.listen)
+    }
 }
 
 /// What a report of an alert changed.
@@ -120,6 +128,8 @@ pub struct Event {
 pub struct StepRecord {
     /// Its number in the journal.
     pub id: i64,
+    /// The time as leader in which it was begun.
+    pub epoch: Epoch,
     /// The fleet.
     pub fleet: FleetName,
     /// The decision on whose behalf it acts.
@@ -146,6 +156,8 @@ pub enum HistoryEntry {
     Decision {
         /// Its number in the story.
         id: i64,
+        /// The time as leader in which it was written.
+        epoch: Epoch,
         /// The decision.
         decision: Decision,
     },
@@ -155,6 +167,8 @@ pub enum HistoryEntry {
     Event {
         /// Its number in the story.
         id: i64,
+        /// The time as leader in which it was written.
+        epoch: Epoch,
         /// The sentence.
         event: Event,
     },
@@ -199,4 +213,10 @@ pub struct Stats {
     pub refused: u64,
     /// Operations that wait now.
     pub queue_depth: usize,
+    /// Whether this process leads.
+    pub leads: bool,
+    /// The highest epoch that it has seen.
+    pub epoch: Epoch,
+    /// Failed attempts to renew the lease, or to look at it.
+    pub renewal_failures: u64,
 }

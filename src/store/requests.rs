@@ -1,7 +1,7 @@
 //! What people ask the loop for: kept until a pass has answered.
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::AnyConnection;
 
 use super::{
     Error,
@@ -77,8 +77,8 @@ impl Operation for AnswerRequest {
     }
 }
 
-pub(super) async fn open_requests(pool: &AnyPool) -> Result<Vec<Request>, Error> {
+pub(super) async fn open_requests(conn: &mut AnyConnection) -> Result<Vec<Request>, Error> {
     let rows =
-        sqlx::query("SELECT * FROM request WHERE answered_at IS NULL ORDER BY id").fetch_all(pool).await?;
+        sqlx::query("SELECT * FROM request WHERE answered_at IS NULL ORDER BY id").fetch_all(conn).await?;
     rows.iter().map(rows::request).collect()
 }

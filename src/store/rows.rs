@@ -7,7 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Any, ColumnIndex, Decode, Row, Type, any::AnyRow};
 
 use super::{Error, Event, StepRecord};
-use crate::model::{Decision, FleetName, Generation, Override, Request, Signal, SignalKey, StepOutcome};
+use crate::model::{
+    Decision, Epoch, FleetName, Generation, Override, Request, Signal, SignalKey, StepOutcome,
+};
 
 /// The scope of an override on all fleets; no fleet can have this name.
 const ALL_FLEETS: &str = "*";
@@ -78,6 +80,10 @@ pub(super) fn generation(row: &AnyRow) -> Result<Generation, Error> {
     u64::try_from(number).map(Generation).map_err(|error| unreadable("generation", error))
 }
 
+pub(super) fn get_epoch(row: &AnyRow) -> Result<Epoch, Error> {
+    get(row, "epoch").map(Epoch)
+}
+
 pub(super) fn signal(row: &AnyRow) -> Result<Signal, Error> {
     Ok(Signal {
         key: SignalKey {
@@ -122,6 +128,7 @@ pub(super) fn decision(row: &AnyRow) -> Result<Decision, Error> {
 pub(super) fn step(row: &AnyRow) -> Result<StepRecord, Error> {
     Ok(StepRecord {
         id: get(row, "id")?,
+        epoch: get_epoch(row)?,
         fleet: parse(row, "fleet")?,
         generation: generation(row)?,
         phase: word(row, "phase")?,

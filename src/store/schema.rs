@@ -1,4 +1,4 @@
-//! Opening a database file, and its tables. All that is special to SQLite is here.
+//! Opening a database file, and its tables. All that is special to SQLite is here; `postgres` is the other kind.
 
 use std::{
     borrow::Cow,
@@ -17,11 +17,12 @@ use sqlx::{
 
 use super::{
     Error, Holder,
+    lease::{Lease, next_epoch},
     lock::{self, Lock},
     writer::Pools,
 };
 
-const READERS: u32 = 4;
+pub(super) const READERS: u32 = 4;
 
 // FULL: a commit is on the disk, not only with the operating system, before anybody is told.
 const WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -29,7 +30,7 @@ const WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRA
 const READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON";
 
 /// Opens the database file that `url` names: for this process alone, with the tables of this version.
-pub(super) async fn open(url: &str, holder: &Holder) -> Result<(Pools, Lock), Error> {
+pub(super) async fn open(url: &str, holder: &Holder) -> Result<(Pools, Lease, Lock), Error> {
     let path = create(&path(url)?)?;
     let lock = Lock::take(&path, holder)?;
     let options = connect_options(url, &path)?;
@@ -41,7 +42,9 @@ pub(super) async fn open(url: &str, holder: &Holder) -> Result<(Pools, Lock), Er
     }
     migrator().run(&write).await.map_err(|error| Error::Migrate(Arc::new(error)))?;
     let read = pool(&options, READERS, READER).await?;
-    Ok((Pools { write, read }, lock))
+    let name = holder.name();
+    let epoch = next_epoch(&mut *write.acquire().await?, &name, holder.now).await?;
+    Ok((Pools { write, read, patience: None, file: true }, Lease::alone(epoch, &name), lock))
 }
 
 /// Brings the write-ahead log into the database file, so that a copy of the file alone is whole.
@@ -123,11 +126,14 @@ async fn pool(options: &AnyConnectOptions, size: u32, set_up: &'static str) -> R
     Ok(pool.connect_with(options.clone()).await?)
 }
 
-fn migrator() -> Migrator {
+pub(super) fn migrator() -> Migrator {
     let migration = |version, description, sql: &'static str| {
         Migration::new(version, Cow::Borrowed(description), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![migration(1, "start", include_str!("migrations/0001_start.sql"))])
+    Migrator::with_migrations(vec![
+        migration(1, "start", include_str!("migrations/0001_start.sql")),
+        migration(2, "lease", include_str!("migrations/0002_lease.sql")),
+    ])
 }
 
 #[cfg(test)]
@@ -139,7 +145,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("s.db").display());
         let holder = Holder { listen: String::new(), now: jiff::Timestamp::UNIX_EPOCH };
-        let (pools, _lock) = open(&url, &holder).await.unwrap();
+        let (pools, _, _lock) = open(&url, &holder).await.unwrap();
         for (pragma, expected) in
             [("PRAGMA synchronous", 2), ("PRAGMA foreign_keys", 1), ("PRAGMA busy_timeout", 5000)]
         {

@@ -7,23 +7,54 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
+use jiff::Timestamp;
 use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, lock::Lock};
+use super::{
+    Error, error,
+    lease::{Kept, Lease},
+    lock::Lock,
+    operations,
+    rows::{get, get_epoch},
+};
+use crate::model::Epoch;
 
 /// How many operations may wait before the store says that it is busy.
 const QUEUE: usize = 1024;
 /// How many operations share a transaction at most.
 const BATCH: usize = 256;
 
+/// Begins every transaction that writes: those of all processes that share the database come one after the other, so
+/// that each sees what the ones before it did, and that no other process becomes the leader in the midst of one.
+pub(super) const MUTEX: &str = "UPDATE sequence SET value = value WHERE name = 'entry'";
+
+/// How often a transaction that collided with another one is begun again.
+const ATTEMPTS: u32 = 5;
+
 /// One change of the database. It may run more than once, each time in a transaction that sees none of its earlier runs.
 pub(super) trait Operation: Send + Sync + 'static {
     type Output: Send + 'static;
 
+    /// Whether only the leader may do it.
+    const FENCED: bool = true;
+
     fn apply(&self, conn: &mut AnyConnection) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+
+    /// When it was asked for and what it is, for the journal's row about its refusal because another process leads; none
+    /// when that is not worth a row.
+    fn refused(&self) -> Option<(Timestamp, String)> {
+        None
+    }
+}
+
+/// Who leads, as the transaction sees it.
+struct Current {
+    epoch: Epoch,
+    holder: Option<String>,
 }
 
 /// An operation with the caller who waits for it.
@@ -31,6 +62,7 @@ trait Job: Send {
     fn apply<'a>(
         &'a mut self,
         conn: &'a mut AnyConnection,
+        current: &'a Current,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
 
     fn answer(self: Box<Self>, result: Result<(), Error>);
@@ -38,7 +70,11 @@ trait Job: Send {
 
 struct Pending<O: Operation> {
     operation: O,
-    output: Option<O::Output>,
+    /// On whose behalf it writes.
+    epoch: Epoch,
+    lease: Lease,
+    /// What came of it; it may have been refused without disturbing its neighbours.
+    output: Option<Result<O::Output, Error>>,
     reply: oneshot::Sender<Result<O::Output, Error>>,
 }
 
@@ -46,17 +82,32 @@ impl<O: Operation> Job for Pending<O> {
     fn apply<'a>(
         &'a mut self,
         conn: &'a mut AnyConnection,
+        current: &'a Current,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>> {
         Box::pin(async move {
-            self.output = Some(self.operation.apply(conn).await?);
+            if !O::FENCED || self.epoch == current.epoch {
+                self.output = Some(Ok(self.operation.apply(conn).await?));
+                return Ok(());
+            }
+            let leader = current.holder.as_deref().unwrap_or("nobody");
+            let why = format!("epoch {} is over, {leader} leads (epoch {})", self.epoch, current.epoch);
+            if let Some((at, what)) = self.operation.refused() {
+                let sentence = format!("refused from a former leader: {what}; {why}");
+                operations::record_refusal(conn, at, sentence).await?;
+            }
+            self.output = Some(Err(Error::Fenced(why)));
             Ok(())
         })
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
-        let Self { output, reply, .. } = *self;
+        let Self { output, reply, epoch, lease, .. } = *self;
+        let result = result.and_then(|()| output.unwrap_or(Err(Error::Closed)));
+        if matches!(result, Err(Error::Fenced(_))) {
+            lease.lost(epoch);
+        }
         // A caller who gave up needs no answer; the operation stands all the same.
-        let _ = reply.send(result.and_then(|()| output.ok_or(Error::Closed)));
+        let _ = reply.send(result);
     }
 }
 
@@ -64,6 +115,8 @@ enum Message {
     Do(Box<dyn Job>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
+
+type Queued<T> = (Message, oneshot::Receiver<Result<T, Error>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -77,27 +130,44 @@ pub(super) struct Counters {
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     pub(super) counters: Arc<Counters>,
+    pub(super) lease: Lease,
+}
+
+/// What makes this process the only one that writes, until it ends.
+pub(super) enum Hold {
+    /// The file is locked.
+    File(Lock),
+    /// A lease is kept.
+    Lease(Kept),
 }
 
 impl Writer {
-    /// Starts the task. It ends, and lets go of `lock`, on [`Self::close`] or when the last handle is dropped.
-    pub(super) fn start(pools: Pools, lock: Lock) -> Self {
+    /// Starts the task. It ends, and lets go of `hold`, on [`Self::close`] or when the last handle is dropped.
+    pub(super) fn start(pools: Pools, lease: Lease, hold: Hold) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let counters = Arc::new(Counters::default());
-        tokio::spawn(run(pools, lock, waiting, counters.clone()));
-        Self { queue, counters }
+        tokio::spawn(run(pools, hold, waiting, counters.clone()));
+        Self { queue, counters, lease }
     }
 
     /// Waits for a place in the queue, then for the commit.
-    pub(super) async fn write<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
-        let (job, answer) = pending(operation);
+    pub(super) async fn write<O: Operation>(
+        &self,
+        epoch: Option<Epoch>,
+        operation: O,
+    ) -> Result<O::Output, Error> {
+        let (job, answer) = self.pending(epoch, operation)?;
         self.queue.send(job).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 
     /// Waits for the commit, but not for a place in the queue.
-    pub(super) async fn try_write<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
-        let (job, answer) = pending(operation);
+    pub(super) async fn try_write<O: Operation>(
+        &self,
+        epoch: Option<Epoch>,
+        operation: O,
+    ) -> Result<O::Output, Error> {
+        let (job, answer) = self.pending(epoch, operation)?;
         self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 self.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -115,15 +185,22 @@ impl Writer {
         closed.await.map_err(|_| Error::Closed)?
     }
 
+    fn pending<O: Operation>(&self, epoch: Option<Epoch>, operation: O) -> Result<Queued<O::Output>, Error> {
+        // Without a pinned epoch it is that of the moment.
+        let epoch = match epoch.or_else(|| self.lease.own_epoch()) {
+            Some(epoch) => epoch,
+            None if O::FENCED => return Err(Error::Fenced(self.lease.leadership().to_string())),
+            None => Epoch(0),
+        };
+        let (reply, answer) = oneshot::channel();
+        let lease = self.lease.clone();
+        Ok((Message::Do(Box::new(Pending { operation, epoch, lease, output: None, reply })), answer))
+    }
+
     /// How many operations wait.
     pub(super) fn depth(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
-}
-
-fn pending<O: Operation>(operation: O) -> (Message, oneshot::Receiver<Result<O::Output, Error>>) {
-    let (reply, answer) = oneshot::channel();
-    (Message::Do(Box::new(Pending { operation, output: None, reply })), answer)
 }
 
 /// The connections: one that writes, some that read.
@@ -131,9 +208,13 @@ fn pending<O: Operation>(operation: O) -> (Message, oneshot::Receiver<Result<O::
 pub(super) struct Pools {
     pub(super) write: AnyPool,
     pub(super) read: AnyPool,
+    /// How long the database may take; none for a file.
+    pub(super) patience: Option<Duration>,
+    /// A file that this process has for itself.
+    pub(super) file: bool,
 }
 
-async fn run(pools: Pools, lock: Lock, mut waiting: mpsc::Receiver<Message>, counters: Arc<Counters>) {
+async fn run(pools: Pools, hold: Hold, mut waiting: mpsc::Receiver<Message>, counters: Arc<Counters>) {
     let mut messages = Vec::with_capacity(BATCH);
     let mut closers = Vec::new();
     while waiting.recv_many(&mut messages, BATCH).await > 0 {
@@ -147,25 +228,28 @@ async fn run(pools: Pools, lock: Lock, mut waiting: mpsc::Receiver<Message>, cou
                 }
             }
         }
-        commit(&pools.write, jobs, &counters).await;
+        commit(&pools, jobs, &counters).await;
     }
     let result = finish(&pools).await;
-    drop(lock);
+    match hold {
+        Hold::File(lock) => drop(lock),
+        Hold::Lease(kept) => kept.release().await,
+    }
     for reply in closers {
         let _ = reply.send(result.clone());
     }
 }
 
 /// Commits all jobs together. When one of them breaks the transaction by what it asks, each gets its own.
-async fn commit(pool: &AnyPool, mut jobs: Vec<Box<dyn Job>>, counters: &Counters) {
+async fn commit(pools: &Pools, mut jobs: Vec<Box<dyn Job>>, counters: &Counters) {
     if jobs.is_empty() {
         return;
     }
     counters.operations.fetch_add(jobs.len() as u64, Ordering::Relaxed);
-    match transaction(pool, &mut jobs, counters).await {
+    match transaction(pools, &mut jobs, counters).await {
         Err(error) if jobs.len() > 1 && !error.is_transient() => {
             for mut job in jobs {
-                let result = transaction(pool, std::slice::from_mut(&mut job), counters).await;
+                let result = transaction(pools, std::slice::from_mut(&mut job), counters).await;
                 job.answer(result);
             }
         }
@@ -177,34 +261,69 @@ async fn commit(pool: &AnyPool, mut jobs: Vec<Box<dyn Job>>, counters: &Counters
     }
 }
 
-async fn transaction(pool: &AnyPool, jobs: &mut [Box<dyn Job>], counters: &Counters) -> Result<(), Error> {
-    let mut conn = pool.acquire().await?;
-    match apply(&mut conn, jobs).await {
-        Ok(()) => {
-            counters.commits.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+async fn transaction(pools: &Pools, jobs: &mut [Box<dyn Job>], counters: &Counters) -> Result<(), Error> {
+    let mut attempt = 1;
+    loop {
+        let result = attempt_once(pools, jobs).await;
+        match &result {
+            Ok(()) => {
+                counters.commits.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) if attempt < ATTEMPTS && error::collided(error) => {
+                attempt += 1;
+                continue;
+            }
+            Err(_) => {}
         }
-        Err(error) => {
-            // SQLite ends the transaction by itself on some errors and not on others: only a new connection is in a
-            // known state.
-            let _ = conn.close().await;
-            Err(error)
-        }
+        return result;
     }
 }
 
-async fn apply(conn: &mut AnyConnection, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
-    let mut tx = conn.begin().await?;
-    for job in jobs {
-        job.apply(&mut tx).await?;
+async fn attempt_once(pools: &Pools, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
+    let mut conn = pools.write.acquire().await?;
+    let mut committing = false;
+    let applied = in_time(pools.patience, apply(&mut conn, jobs, &mut committing)).await;
+    let Err(error) = applied else { return Ok(()) };
+    // A transaction may have ended by itself or not: only a new connection is in a known state. One that is silent is
+    // not waited for.
+    let closing = conn.close();
+    let _ = in_time(pools.patience.map(|_| Duration::from_millis(100)), async { Ok(closing.await?) }).await;
+    let broken = !matches!(&error, Error::Database(e) if e.as_database_error().is_some());
+    Err(if committing && broken && !pools.file { Error::Unknown } else { error })
+}
+
+/// Gives up after a while, if there is a limit.
+pub(super) async fn in_time<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match limit {
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::Silent)),
     }
+}
+
+async fn apply(
+    conn: &mut AnyConnection,
+    jobs: &mut [Box<dyn Job>],
+    committing: &mut bool,
+) -> Result<(), Error> {
+    let mut tx = conn.begin().await?;
+    sqlx::query(MUTEX).execute(&mut *tx).await?;
+    let row =
+        sqlx::query("SELECT epoch, holder FROM lease WHERE name = 'leader'").fetch_one(&mut *tx).await?;
+    let current = Current { epoch: get_epoch(&row)?, holder: get(&row, "holder")? };
+    for job in jobs {
+        job.apply(&mut tx, &current).await?;
+    }
+    *committing = true;
     Ok(tx.commit().await?)
 }
 
 async fn finish(pools: &Pools) -> Result<(), Error> {
     // Readers hold back the checkpoint, so they go first.
     pools.read.close().await;
-    let result = super::schema::checkpoint(&pools.write).await;
+    let result = if pools.file { super::schema::checkpoint(&pools.write).await } else { Ok(()) };
     pools.write.close().await;
     result
 }
@@ -237,13 +356,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("s.db").display());
         let holder = Holder { listen: String::new(), now: jiff::Timestamp::UNIX_EPOCH };
-        let (pools, lock) = schema::open(&url, &holder).await.unwrap();
-        let writer = Writer::start(pools.clone(), lock);
+        let (pools, lease, lock) = schema::open(&url, &holder).await.unwrap();
+        let writer = Writer::start(pools.clone(), lease, Hold::File(lock));
         // One poll of each before the writer runs: all three are in one batch.
         let (before, broken, after) = tokio::join!(
-            writer.write(RecordEvent(event("before"))),
-            writer.write(Breaks),
-            writer.write(RecordEvent(event("after"))),
+            writer.write(None, RecordEvent(event("before"))),
+            writer.write(None, Breaks),
+            writer.write(None, RecordEvent(event("after"))),
         );
         before.unwrap();
         after.unwrap();
@@ -256,8 +375,10 @@ mod tests {
         assert_eq!(writer.counters.operations.load(Ordering::Relaxed), 3);
         assert_eq!(writer.counters.commits.load(Ordering::Relaxed), 2, "each on its own");
 
-        let (before, after) =
-            tokio::join!(writer.write(RecordEvent(event("a"))), writer.write(RecordEvent(event("b"))));
+        let (before, after) = tokio::join!(
+            writer.write(None, RecordEvent(event("a"))),
+            writer.write(None, RecordEvent(event("b")))
+        );
         before.unwrap();
         after.unwrap();
         assert_eq!(writer.counters.commits.load(Ordering::Relaxed), 3, "together");

@@ -68,7 +68,7 @@ impl World for Live {
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {
         match step {
-            Step::Tag(step) => self.gitlab.apply(step).await,
+            Step::Tag(step) => self.gitlab.apply_before(step, fence.deadline).await,
             Step::Dns(dns) => match self.dns.get(&dns.provider) {
                 Some(provider) => provider.apply(fence, dns).await,
                 None => StepOutcome::Failed {

@@ -117,7 +117,7 @@ async fn an_older_decision_and_another_owner_do_not_win() {
         says(&why, &["decision 3", "newer than 2"]);
         assert!(!transient);
     }
-    let other_fleet = Fence { fleet: "build".parse().unwrap(), generation: Generation(9) };
+    let other_fleet = Fence::new("build".parse().unwrap(), Generation(9));
     let (why, transient) = failed(provider.apply(&other_fleet, &knows).await);
     says(&why, &["fleet rnd", "build", MARKER]);
     assert!(!transient);

@@ -27,7 +27,7 @@ fn known(ttl: u32, values: &[&str]) -> Seen<RecordSet> {
 }
 
 fn fence(generation: u64) -> Fence {
-    Fence { fleet: "rnd".parse().unwrap(), generation: Generation(generation) }
+    Fence::new("rnd".parse().unwrap(), Generation(generation))
 }
 
 /// The step from what was seen.

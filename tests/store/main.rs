@@ -17,6 +17,8 @@ use switchyard::{
     store::{Committed, Error, Event, HistoryEntry, Holder, Started, Store, Upserted, merge},
 };
 
+const TERM: std::time::Duration = std::time::Duration::from_secs(3);
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
@@ -30,7 +32,7 @@ async fn open(directory: &tempfile::TempDir) -> Store {
 }
 
 async fn open_url(url: &str) -> Result<Store, Error> {
-    Store::open(url, &Holder { listen: "127.0.0.1:9797".into(), now: at(0) }).await
+    Store::open(url, &Holder { listen: "127.0.0.1:9797".into(), now: at(0) }, TERM).await
 }
 
 fn fleet() -> FleetName {
@@ -291,7 +293,7 @@ async fn promise_4_a_decision_waits_for_the_move_before_it() {
 async fn the_journal_knows_what_was_under_way() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory).await;
-    let fence = |generation| Fence { fleet: fleet(), generation: Generation(generation) };
+    let fence = |generation| Fence::new(fleet(), Generation(generation));
     let start = |generation, steps: Vec<Step>| {
         let (store, fence) = (store.clone(), fence(generation));
         async move { store.steps_started(&fence, Phase::Prepare, &steps, at(1)).await.unwrap() }
@@ -389,7 +391,7 @@ async fn history_is_ordered_limited_filtered_and_json() {
     store.record_event(&event(1, None)).await.unwrap();
     store.record_event(&event(1, Some(fleet()))).await.unwrap();
     assert_eq!(store.commit_decision(&decision(1, 1)).await.unwrap(), Committed::Yes);
-    let fence = Fence { fleet: fleet(), generation: Generation(1) };
+    let fence = Fence::new(fleet(), Generation(1));
     assert!(matches!(
         store.steps_started(&fence, Phase::Prepare, &[step(7)], at(1)).await.unwrap(),
         Started::Yes(_)
@@ -412,7 +414,7 @@ async fn pruning_keeps_what_counts() {
     let store = open(&directory).await;
     for generation in 1..=3 {
         assert_eq!(store.commit_decision(&decision(generation, 0)).await.unwrap(), Committed::Yes);
-        let fence = Fence { fleet: fleet(), generation: Generation(generation) };
+        let fence = Fence::new(fleet(), Generation(generation));
         let started = store.steps_started(&fence, Phase::Prepare, &[step(1)], at(0)).await.unwrap();
         assert!(matches!(started, Started::Yes(_)));
         store.finish_decision(&fleet(), Generation(generation), MoveState::Done, at(1)).await.unwrap();
@@ -536,7 +538,7 @@ async fn people_read_it_with_sqlite3() {
     let store = open(&directory).await;
     store.upsert_signals(vec![firing("f00d", 0, 1), resolved("f00d", 0, 9, 10)]).await.unwrap();
     assert_eq!(store.commit_decision(&decision(1, 2)).await.unwrap(), Committed::Yes);
-    let fence = Fence { fleet: fleet(), generation: Generation(1) };
+    let fence = Fence::new(fleet(), Generation(1));
     let Started::Yes(ids) = store.steps_started(&fence, Phase::Prepare, &[step(7)], at(3)).await.unwrap()
     else {
         panic!("refused")

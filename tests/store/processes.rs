@@ -136,7 +136,8 @@ async fn promise_5_every_accepted_webhook_survives_kill_9() {
 async fn child_that_holds_the_store() {
     let Some((database, _)) = told() else { return };
     let holder = Holder { listen: "10.1.2.3:9797".into(), now: at(5) };
-    let _store = Store::open(&format!("sqlite://{}", database.display()), &holder).await.unwrap();
+    let _store =
+        Store::open(&format!("sqlite://{}", database.display()), &holder, crate::TERM).await.unwrap();
     println!("\nholding {}", std::process::id());
     std::future::pending::<()>().await;
 }

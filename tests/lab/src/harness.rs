@@ -55,7 +55,7 @@ impl Harness {
     async fn open(topology: Topology, world: SimWorld, directory: tempfile::TempDir) -> Self {
         let url = format!("sqlite://{}", directory.path().join("switchyard.db").display());
         let holder = Holder { listen: "nowhere".to_owned(), now: world.now() };
-        let store = Store::open(&url, &holder).await.expect("the store opens");
+        let store = Store::open(&url, &holder, std::time::Duration::MAX).await.expect("the store opens");
         store.mark_interrupted(world.now()).await.expect("the store writes");
         let (sender, status) = watch::channel(Arc::new(Status::default()));
         let metrics = Arc::new(Metrics::new(status.clone(), store.clone(), world.now()));

@@ -9,6 +9,7 @@ pub mod http;
 pub mod kubernetes;
 pub mod parts;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod rules;

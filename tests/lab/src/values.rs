@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use switchyard::{
     decide::{FleetPass, Input, decide},
     model::{
-        Action, Answer, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Evidence, Failback, Fleet,
-        FleetEvidence, FleetName, Generation, Limits, Manager, MoveKind, MoveState, Observation, Override,
-        Park, Pool, PoolSelector, Question, RecordSet, RecordType, Request, Runner, RunnerId, Sample, Seen,
-        Signal, SignalKey, SignalState, SignedDuration, Thresholds, Timestamp, Topology,
+        Action, Answer, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence, Failback,
+        Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind, MoveState,
+        Observation, Override, Park, Pool, PoolSelector, Question, RecordSet, RecordType, Request, Runner,
+        RunnerId, Sample, Seen, Signal, SignalKey, SignalState, SignedDuration, Thresholds, Timestamp,
+        Topology,
     },
 };
 
@@ -142,6 +143,8 @@ pub struct Case {
     pub overrides: Vec<Override>,
     /// What people ask for.
     pub requests: Vec<Request>,
+    /// Whether this process may decide.
+    pub leadership: Leadership,
     /// The time.
     pub now: Timestamp,
 }
@@ -189,6 +192,7 @@ impl Case {
             moves: Vec::new(),
             overrides: Vec::new(),
             requests: Vec::new(),
+            leadership: Leadership::Alone { epoch: Epoch(1) },
             now: at(NOW),
         };
         for question in Question::ALL {
@@ -250,6 +254,7 @@ impl Case {
             moves: &self.moves,
             overrides: &self.overrides,
             requests: &self.requests,
+            leadership: &self.leadership,
             now: self.now,
         });
         passes.remove(&rnd()).expect("every fleet has a pass")

@@ -1,0 +1,20 @@
+//! The one clock that leases are measured with.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::model::BootTime;
+
+/// Now. Unlike the process's monotonic clock it goes on while the machine sleeps, and unlike the wall clock it cannot
+/// be set: what it says does not depend on the time of day.
+pub fn boot_time() -> BootTime {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    BootTime::new(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
+}
+
+/// Whether a deadline has passed. None never passes.
+pub fn passed(deadline: Option<BootTime>) -> bool {
+    deadline.is_some_and(|deadline| boot_time() >= deadline)
+}

@@ -1,0 +1,101 @@
+//! The section about the store.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::{
+    Gitlab, Store,
+    sections::{loopback, secret},
+    values::Positive,
+    walk::Table,
+};
+
+/// The shortest term: below it, a busy machine loses the lease for nothing.
+const SHORTEST: Duration = Duration::from_secs(2);
+/// What may stand after `?` in the address. Others would be ignored, and shown in the log.
+const PARAMETERS: [&str; 7] =
+    ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "user", "application_name"];
+
+pub(super) fn read(table: &Table<'_>, gitlab: Option<&Gitlab>) -> Option<Store> {
+    let url = table.default::<String>("url", "sqlite:///var/lib/switchyard/switchyard.db");
+    let retention = table.default::<Positive>("retention", "400d").0;
+    let lease = table.default::<Duration>("lease", "30s");
+    let password = secret(table, "password", "password_file");
+    if url.starts_with("sqlite:") {
+        if password.is_some() {
+            table.warn("password_file", "is not used: SQLite knows no passwords", "remove it");
+        }
+        return Some(Store { url: url.into(), lease, retention });
+    }
+    let url = postgres(table, &url, password.as_ref())?;
+    if lease < SHORTEST {
+        table.problem("lease", format!("is shorter than {SHORTEST:?}"), "make it \"30s\"");
+    } else if let Some(gitlab) = gitlab
+        && lease < 3 * gitlab.timeout
+    {
+        table.warn(
+            "lease",
+            "leaves a step less time than gitlab.timeout: a step may take a third of it",
+            format!("make it at least three times as long as gitlab.timeout, {:?}", 3 * gitlab.timeout),
+        );
+    }
+    Some(Store { url, lease, retention })
+}
+
+/// The address of a PostgreSQL with its password. What is wrong with it is said without repeating it: it may hold one.
+fn postgres(table: &Table<'_>, given: &str, password: Option<&SecretString>) -> Option<SecretString> {
+    const MEND: &str = "write it as \"sqlite:///var/lib/switchyard/switchyard.db\" or \
+                        \"postgres://switchyard@db.example.com/switchyard?sslmode=verify-full\"";
+    let parsed = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    let Some(mut url) = parsed else {
+        table.problem("url", "is neither SQLite nor PostgreSQL", MEND);
+        return None;
+    };
+    if let Some((key, _)) = url.query_pairs().find(|(key, _)| !PARAMETERS.contains(&&**key)) {
+        let known = PARAMETERS.join(", ");
+        let wrong = if key == "password" { "holds a password" } else { "has a parameter that is not known" };
+        table.problem("url", wrong, format!("use password_file for the password; known are {known}"));
+        return None;
+    }
+    let in_file = table.in_file("url");
+    if url.password().is_some() && in_file {
+        let mend =
+            format!("use password_file, or set {} or {}", table.variable("password"), table.variable("url"));
+        table.problem("url", "holds a password, which must not stand in the file", mend);
+        return None;
+    }
+    let parameter =
+        |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    if url.path().trim_matches('/').is_empty() {
+        table.problem("url", "names no database", MEND);
+        return None;
+    }
+    let socket = url.host().is_none() || parameter("host").is_some_and(|host| host.starts_with('/'));
+    match parameter("sslmode").as_deref() {
+        Some("verify-full" | "verify-ca") => {}
+        None | Some("disable" | "allow" | "prefer" | "require") => {
+            if !socket && !loopback(&url) {
+                table.warn(
+                    "url",
+                    "does not make sure that it talks to the right database, or even encrypts",
+                    "add ?sslmode=verify-full",
+                );
+            }
+        }
+        Some(_) => {
+            table.problem("url", "has an sslmode that is not known", "use sslmode=verify-full");
+            return None;
+        }
+    }
+    if let Some(password) = password {
+        if url.host().is_some() {
+            // Only an address without host, or of a scheme that has none, refuses a password.
+            let _ = url.set_password(Some(password.expose_secret()));
+        } else {
+            url.query_pairs_mut().append_pair("password", password.expose_secret());
+        }
+    }
+    Some(String::from(url).into())
+}

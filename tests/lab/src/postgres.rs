@@ -1,0 +1,149 @@
+//! A real PostgreSQL with a fresh directory, on a free port of 127.0.0.1.
+//!
+//! Needs `initdb` and `postgres` (Debian: `postgresql`). They refuse to run as root: then they run as `nobody`.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use anyhow::{Context as _, Result, ensure};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+use tokio::{process::Command, sync::Mutex};
+
+use crate::{
+    parts::{Missing, packaged_program},
+    ports,
+    process::{Process, Program},
+    wait,
+};
+
+/// The numbers of Debian's `nobody` and `nogroup`.
+const NOBODY: u32 = 65_534;
+
+/// The role that the server lets in with any password, or none.
+const ROLE: &str = "switchyard";
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Process,
+    address: SocketAddr,
+    databases: AtomicU32,
+    _dir: TempDir,
+}
+
+impl Postgres {
+    /// Makes a cluster of databases and starts its server.
+    pub async fn start() -> Result<Self> {
+        let (initdb, postgres) = (program("initdb")?, program("postgres")?);
+        let dir = tempfile::Builder::new().prefix("switchyard-postgres-").tempdir()?;
+        // The server must get through to its own directory below.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+        let data = dir.path().join("data");
+        fs::create_dir(&data)?;
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
+        let root = rustix::process::getuid().is_root();
+        if root {
+            chown(&data, Some(NOBODY), Some(NOBODY))?;
+        }
+        let mut init = command(root, &initdb);
+        init.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--username", ROLE, "-D"])
+            .arg(&data);
+        let made = init.current_dir(&data).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+        ensure!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
+
+        let address = ports::free_address()?;
+        let mut args = command_line(root, &postgres);
+        args.extend([
+            "-D".to_owned(),
+            data.display().to_string(),
+            "-k".to_owned(),
+            data.display().to_string(),
+        ]);
+        args.extend(["-p".to_owned(), address.port().to_string()]);
+        for setting in
+            ["listen_addresses=127.0.0.1", "max_connections=200", "fsync=off", "log_min_messages=warning"]
+        {
+            args.extend(["-c".to_owned(), setting.to_owned()]);
+        }
+        let (program, args) = args.split_first().context("a command has a program")?;
+        let mut process = Program::new("postgres", program).args(args).dir(&data).start(dir.path())?;
+        let url = url(address, "postgres");
+        process.ready(wait::PATIENCE, async || Ok(PgConnection::connect(&url).await?.close().await?)).await?;
+        Ok(Self { process, address, databases: AtomicU32::new(0), _dir: dir })
+    }
+
+    /// The server that the tests of this process share; it ends with the last of them.
+    pub async fn shared() -> Result<Arc<Self>> {
+        static SERVER: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+        let mut server = SERVER.lock().await;
+        if let Some(running) = server.upgrade() {
+            return Ok(running);
+        }
+        let started = Arc::new(Self::start().await?);
+        *server = Arc::downgrade(&started);
+        Ok(started)
+    }
+
+    /// Makes an empty database and gives its address.
+    pub async fn database(&self) -> Result<String> {
+        let name = format!("switchyard_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&url(self.address, "postgres")).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+        connection.close().await?;
+        Ok(url(self.address, &name))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The process: to freeze it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+fn url(address: SocketAddr, database: &str) -> String {
+    format!("postgres://{ROLE}@{address}/{database}")
+}
+
+/// Debian keeps the programs of each version in a directory of its own.
+fn program(name: &str) -> Result<PathBuf, Missing> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.is_file()).collect();
+    found.sort();
+    match found.pop() {
+        Some(path) => Ok(path),
+        None => packaged_program(name).map_err(|missing| Missing { mend: "scripts/setup test", ..missing }),
+    }
+}
+
+/// How to run `program` as somebody else than root.
+fn command_line(root: bool, program: &Path) -> Vec<String> {
+    let program = program.display().to_string();
+    if !root {
+        return vec![program];
+    }
+    let nobody = NOBODY.to_string();
+    let user = ["setpriv", "--reuid", &nobody, "--regid", &nobody, "--clear-groups", "--", &program];
+    user.map(str::to_owned).to_vec()
+}
+
+fn command(root: bool, program: &Path) -> Command {
+    let line = command_line(root, program);
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]);
+    command
+}
