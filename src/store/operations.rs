@@ -73,6 +73,10 @@ impl Operation for UpsertSignals {
     // Reports of the same episode in any order and number end in the same row, whoever brings them.
     const FENCED: bool = false;
 
+    fn weight(&self) -> u32 {
+        u32::try_from(self.0.len() / 250).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Vec<Upserted>, Error> {
         let mut outcomes = Vec::with_capacity(self.0.len());
         for signal in &self.0 {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, AnyPool, Connection};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -44,6 +44,11 @@ pub(super) trait Operation: Send + Sync + 'static {
 
     fn apply(&self, conn: &mut AnyConnection) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 
+    /// How many times as long as others it may take.
+    fn weight(&self) -> u32 {
+        1
+    }
+
     /// When it was asked for and what it is, for the journal's row about its refusal because another process leads; none
     /// when that is not worth a row.
     fn refused(&self) -> Option<(Timestamp, String)> {
@@ -64,6 +69,8 @@ trait Job: Send {
         conn: &'a mut AnyConnection,
         current: &'a Current,
     ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+    fn weight(&self) -> u32;
 
     fn answer(self: Box<Self>, result: Result<(), Error>);
 }
@@ -98,6 +105,10 @@ impl<O: Operation> Job for Pending<O> {
             self.output = Some(Err(Error::Fenced(why)));
             Ok(())
         })
+    }
+
+    fn weight(&self) -> u32 {
+        self.operation.weight()
     }
 
     fn answer(self: Box<Self>, result: Result<(), Error>) {
@@ -282,7 +293,7 @@ async fn transaction(pools: &Pools, jobs: &mut [Box<dyn Job>], counters: &Counte
 async fn attempt_once(pools: &Pools, jobs: &mut [Box<dyn Job>]) -> Result<(), Error> {
     let mut conn = pools.write.acquire().await?;
     let mut committing = false;
-    let applied = in_time(pools.patience, apply(&mut conn, jobs, &mut committing)).await;
+    let applied = apply(&mut conn, jobs, pools.patience, &mut committing).await;
     let Err(error) = applied else { return Ok(()) };
     // A transaction may have ended by itself or not: only a new connection is in a known state. One that is silent is
     // not waited for.
@@ -303,21 +314,29 @@ pub(super) async fn in_time<T>(
     }
 }
 
+/// Each part has its own time: many signals take longer than few, and a database that is silent is noticed all the same.
 async fn apply(
     conn: &mut AnyConnection,
     jobs: &mut [Box<dyn Job>],
+    patience: Option<Duration>,
     committing: &mut bool,
 ) -> Result<(), Error> {
+    let (mut tx, current) = in_time(patience, begin(conn)).await?;
+    for job in jobs {
+        let limit = patience.map(|patience| patience * job.weight());
+        in_time(limit, job.apply(&mut tx, &current)).await?;
+    }
+    *committing = true;
+    in_time(patience, async { Ok(tx.commit().await?) }).await
+}
+
+async fn begin(conn: &mut AnyConnection) -> Result<(Transaction<'_, Any>, Current), Error> {
     let mut tx = conn.begin().await?;
     sqlx::query(MUTEX).execute(&mut *tx).await?;
     let row =
         sqlx::query("SELECT epoch, holder FROM lease WHERE name = 'leader'").fetch_one(&mut *tx).await?;
     let current = Current { epoch: get_epoch(&row)?, holder: get(&row, "holder")? };
-    for job in jobs {
-        job.apply(&mut tx, &current).await?;
-    }
-    *committing = true;
-    Ok(tx.commit().await?)
+    Ok((tx, current))
 }
 
 async fn finish(pools: &Pools) -> Result<(), Error> {

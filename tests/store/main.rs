@@ -1,13 +1,14 @@
-//! The store on real files.
+//! The store on real files, and on a real PostgreSQL.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod places;
 mod processes;
 
-use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, process::Command};
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::future::join_all;
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use switchyard::{
     model::{
         Action, ClusterName, Decision, Fence, FleetName, Gate, GateReport, Generation, MoveKind, MoveState,
@@ -16,23 +17,84 @@ use switchyard::{
     },
     store::{Committed, Error, Event, HistoryEntry, Holder, Started, Store, Upserted, merge},
 };
+use switchyard_lab::{parts::or_skip, postgres::Postgres};
+use tokio::runtime::Runtime;
 
-const TERM: std::time::Duration = std::time::Duration::from_secs(3);
+const TERM: std::time::Duration = std::time::Duration::from_secs(30);
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// An empty store: a file in a directory, or a database of a PostgreSQL.
+enum Place {
+    Sqlite(tempfile::TempDir),
+    Postgres { url: String, _server: Arc<Postgres> },
+}
+
+impl Place {
+    fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    /// None, loudly, where there is no PostgreSQL and nobody insists.
+    async fn postgres() -> Option<Self> {
+        let server = or_skip(Postgres::shared().await)?;
+        Some(Self::Postgres { url: server.database().await.unwrap(), _server: server })
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(directory) => url(directory),
+            Self::Postgres { url, .. } => url.clone(),
+        }
+    }
+
+    /// Opens it and waits until it may write.
+    async fn open(&self) -> Store {
+        open_url(&self.url()).await.unwrap()
+    }
+}
+
+/// Every one of these holds for both kinds of database.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $test() { super::$test(super::Place::sqlite()).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $test() {
+                if let Some(place) = super::Place::postgres().await {
+                    super::$test(place).await;
+                }
+            })*
+        }
+    };
+}
+
+on_both! {
+    what_goes_in_comes_out,
+    a_late_firing_never_reopens_an_episode_and_says_when_it_ended,
+    an_episode_whose_start_moved_or_whose_end_got_lost_does_not_fire_for_ever,
+    promise_4_of_twenty_decisions_at_once_one_wins,
+    promise_4_a_decision_waits_for_the_move_before_it,
+    the_journal_knows_what_was_under_way,
+    overrides_are_set_replaced_and_lifted_and_the_story_knows,
+    history_is_ordered_limited_filtered_and_json,
+    pruning_keeps_what_counts,
+    many_at_once_share_transactions_and_too_many_are_told_to_come_again,
+    closing_writes_what_waits_and_takes_no_more,
+    opening_again_changes_nothing_and_a_newer_database_is_refused,
 }
 
 fn url(directory: &tempfile::TempDir) -> String {
     format!("sqlite://{}", directory.path().join("switchyard.db").display())
 }
 
-async fn open(directory: &tempfile::TempDir) -> Store {
-    open_url(&url(directory)).await.unwrap()
-}
-
 async fn open_url(url: &str) -> Result<Store, Error> {
-    Store::open(url, &Holder { listen: "127.0.0.1:9797".into(), now: at(0) }, TERM).await
+    let store = Store::open(url, &Holder { listen: "127.0.0.1:9797".into(), now: at(0) }, TERM).await?;
+    store.lease().acquired().await;
+    Ok(store)
 }
 
 fn fleet() -> FleetName {
@@ -103,10 +165,8 @@ fn event(second: i64, fleet: Option<FleetName>) -> Event {
     Event { at: at(second), fleet, outcome: "held".into(), sentence: "blue is held".into(), author: None }
 }
 
-#[tokio::test]
-async fn what_goes_in_comes_out() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn what_goes_in_comes_out(place: Place) {
+    let store = place.open().await;
     let nanos = Timestamp::new(1_800_000_000, 123_456_789).unwrap();
     let mut signal = firing("f", 0, 1);
     signal.key.starts_at = nanos;
@@ -131,7 +191,7 @@ async fn what_goes_in_comes_out() {
     store.set_override(&pause).await.unwrap();
 
     store.close().await.unwrap();
-    let store = open(&directory).await;
+    let store = place.open().await;
     let state = store.load(at(7)).await.unwrap();
     let signals: BTreeSet<String> = state.signals.iter().map(|s| s.key.fingerprint.clone()).collect();
     assert_eq!(signals, BTreeSet::from(["f".into(), "r".into(), "w".into()]));
@@ -148,10 +208,8 @@ async fn what_goes_in_comes_out() {
     assert!(store.load(at(5 + 7 * 24 * 3600 + 1)).await.unwrap().moves.is_empty());
 }
 
-#[tokio::test]
-async fn a_late_firing_never_reopens_an_episode_and_says_when_it_ended() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn a_late_firing_never_reopens_an_episode_and_says_when_it_ended(place: Place) {
+    let store = place.open().await;
     let one = |signal| {
         let store = store.clone();
         async move { store.upsert_signals(vec![signal]).await.unwrap().remove(0) }
@@ -172,10 +230,8 @@ async fn a_late_firing_never_reopens_an_episode_and_says_when_it_ended() {
     assert_eq!(one(firing("f", 20, 21)).await, Upserted::New, "a new episode is another one");
 }
 
-#[tokio::test]
-async fn an_episode_whose_start_moved_or_whose_end_got_lost_does_not_fire_for_ever() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn an_episode_whose_start_moved_or_whose_end_got_lost_does_not_fire_for_ever(place: Place) {
+    let store = place.open().await;
     let firing_starts = |now| {
         let store = store.clone();
         async move {
@@ -203,26 +259,21 @@ async fn an_episode_whose_start_moved_or_whose_end_got_lost_does_not_fire_for_ev
     assert_eq!(firing_starts(1001).await, [at(60)]);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
-
-    /// Any order, any repetition, any split over calls: the same rows.
-    #[test]
-    fn reports_end_in_the_same_state_whatever_their_order(
-        (reports, shuffled) in prop::collection::vec((0..3_u8, any::<bool>(), 0..5_i64, 0..5_i64), 1..12)
-            .prop_flat_map(|r| {
-                let twice: Vec<_> = r.iter().chain(&r).copied().collect();
-                (Just(r), Just(twice).prop_shuffle())
-            })
-    ) {
-        let signal = |&(fingerprint, fires, end, seen): &(u8, bool, i64, i64)| {
-            let fingerprint = fingerprint.to_string();
-            if fires { firing(&fingerprint, 0, seen) } else { resolved(&fingerprint, 0, end, seen) }
-        };
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let stored = |signals: Vec<Signal>| runtime.block_on(async {
-            let directory = tempfile::tempdir().unwrap();
-            let store = open(&directory).await;
+/// Any order, any repetition, any split over calls: the same rows.
+fn any_order(runtime: &Runtime, cases: u32, place: impl Fn() -> Place) {
+    let reports =
+        prop::collection::vec((0..3_u8, any::<bool>(), 0..5_i64, 0..5_i64), 1..12).prop_flat_map(|r| {
+            let twice: Vec<_> = r.iter().chain(&r).copied().collect();
+            (Just(r), Just(twice).prop_shuffle())
+        });
+    let signal = |&(fingerprint, fires, end, seen): &(u8, bool, i64, i64)| {
+        let fingerprint = fingerprint.to_string();
+        if fires { firing(&fingerprint, 0, seen) } else { resolved(&fingerprint, 0, end, seen) }
+    };
+    let stored = |signals: Vec<Signal>| {
+        let place = place();
+        runtime.block_on(async {
+            let store = place.open().await;
             let calls = signals.chunks(3).map(|call| store.upsert_signals(call.to_vec()));
             for outcome in join_all(calls).await {
                 outcome.unwrap();
@@ -230,7 +281,9 @@ proptest! {
             let signals = store.load(at(10)).await.unwrap().signals;
             store.close().await.unwrap();
             signals
-        });
+        })
+    };
+    let property = |(reports, shuffled): (Vec<_>, Vec<_>)| {
         let expected = stored(reports.iter().map(signal).collect());
         prop_assert_eq!(&stored(shuffled.iter().map(signal).collect()), &expected);
         for row in &expected {
@@ -238,13 +291,25 @@ proptest! {
             let merged = same.iter().fold(same[0].clone(), |old, new| merge(&old, new));
             prop_assert_eq!(row, &merged);
         }
-    }
+        Ok(())
+    };
+    TestRunner::new(ProptestConfig::with_cases(cases)).run(&reports, property).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn promise_4_of_twenty_decisions_at_once_one_wins() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+#[test]
+fn reports_end_in_the_same_state_whatever_their_order() {
+    let runtime = Runtime::new().unwrap();
+    any_order(&runtime, 16, Place::sqlite);
+    let Some(server) = runtime.block_on(Place::postgres()) else { return };
+    any_order(&runtime, 4, || {
+        let place = runtime.block_on(Place::postgres());
+        place.expect("it was there a moment ago")
+    });
+    drop(server);
+}
+
+async fn promise_4_of_twenty_decisions_at_once_one_wins(place: Place) {
+    let store = place.open().await;
     let race = (0..20).map(|i| {
         let store = store.clone();
         let decision = Decision { reason: format!("candidate {i}"), ..decision(1, i) };
@@ -257,10 +322,8 @@ async fn promise_4_of_twenty_decisions_at_once_one_wins() {
     assert_eq!(store.load(at(30)).await.unwrap().decisions.get(&fleet()), Some(&won[0].1));
 }
 
-#[tokio::test]
-async fn promise_4_a_decision_waits_for_the_move_before_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn promise_4_a_decision_waits_for_the_move_before_it(place: Place) {
+    let store = place.open().await;
     let (rnd, first) = (fleet(), Generation(1));
     assert_eq!(store.commit_decision(&decision(1, 0)).await.unwrap(), Committed::Yes);
     assert_eq!(
@@ -289,10 +352,8 @@ async fn promise_4_a_decision_waits_for_the_move_before_it() {
     assert_eq!((event.outcome.as_str(), event.author.as_deref()), ("acknowledged", Some("ann")));
 }
 
-#[tokio::test]
-async fn the_journal_knows_what_was_under_way() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn the_journal_knows_what_was_under_way(place: Place) {
+    let store = place.open().await;
     let fence = |generation| Fence::new(fleet(), Generation(generation));
     let start = |generation, steps: Vec<Step>| {
         let (store, fence) = (store.clone(), fence(generation));
@@ -309,7 +370,7 @@ async fn the_journal_knows_what_was_under_way() {
     let unfinished = store.unfinished_steps().await.unwrap();
     assert_eq!(unfinished.iter().map(|s| (s.id, &s.step)).collect::<Vec<_>>(), [(ids[2], &step(3))]);
     store.close().await.unwrap();
-    let store = open(&directory).await;
+    let store = place.open().await;
     assert_eq!(store.mark_interrupted(at(3)).await.unwrap(), 1);
     assert_eq!(store.mark_interrupted(at(4)).await.unwrap(), 0);
     store.steps_finished(&[(ids[2], StepOutcome::Done)], at(5)).await.unwrap();
@@ -334,10 +395,8 @@ async fn the_journal_knows_what_was_under_way() {
     );
 }
 
-#[tokio::test]
-async fn overrides_are_set_replaced_and_lifted_and_the_story_knows() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(place: Place) {
+    let store = place.open().await;
     let pause = |fleet, since, until: Option<i64>| Override {
         fleet,
         kind: OverrideKind::Pause,
@@ -382,10 +441,8 @@ async fn overrides_are_set_replaced_and_lifted_and_the_story_knows() {
     );
 }
 
-#[tokio::test]
-async fn history_is_ordered_limited_filtered_and_json() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn history_is_ordered_limited_filtered_and_json(place: Place) {
+    let store = place.open().await;
     let other = Decision { fleet: "qa".parse().unwrap(), ..decision(1, 0) };
     assert_eq!(store.commit_decision(&other).await.unwrap(), Committed::Yes);
     store.record_event(&event(1, None)).await.unwrap();
@@ -408,10 +465,8 @@ async fn history_is_ordered_limited_filtered_and_json() {
     assert_eq!(json[1]["decision"]["gates"][0]["gate"], "enabled");
 }
 
-#[tokio::test]
-async fn pruning_keeps_what_counts() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn pruning_keeps_what_counts(place: Place) {
+    let store = place.open().await;
     for generation in 1..=3 {
         assert_eq!(store.commit_decision(&decision(generation, 0)).await.unwrap(), Committed::Yes);
         let fence = Fence::new(fleet(), Generation(generation));
@@ -436,10 +491,8 @@ async fn pruning_keeps_what_counts() {
 }
 
 /// All futures are polled once before the writer runs: the queue fills, and what fits shares few transactions.
-#[tokio::test(flavor = "current_thread")]
-async fn many_at_once_share_transactions_and_too_many_are_told_to_come_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn many_at_once_share_transactions_and_too_many_are_told_to_come_again(place: Place) {
+    let store = place.open().await;
     let burst = 2000;
     let outcomes =
         join_all((0..burst).map(|i| store.upsert_signals(vec![firing(&format!("{i}"), 0, 0)]))).await;
@@ -453,10 +506,8 @@ async fn many_at_once_share_transactions_and_too_many_are_told_to_come_again() {
     assert_eq!(stats.queue_depth, 0);
 }
 
-#[tokio::test(flavor = "current_thread")]
-async fn closing_writes_what_waits_and_takes_no_more() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
+async fn closing_writes_what_waits_and_takes_no_more(place: Place) {
+    let store = place.open().await;
     let writes = join_all((0..50).map(|i| store.upsert_signals(vec![firing(&format!("{i}"), 0, 0)])));
     let (outcomes, closed) = tokio::join!(writes, store.clone().close());
     closed.unwrap();
@@ -464,113 +515,34 @@ async fn closing_writes_what_waits_and_takes_no_more() {
     let late = store.upsert_signals(vec![firing("late", 0, 0)]).await;
     assert!(matches!(late, Err(Error::Closed)), "{late:?}");
     assert!(store.load(at(0)).await.is_err_and(|error| error.is_transient()));
-    let wal = directory.path().join("switchyard.db-wal");
-    assert!(!wal.exists() || wal.metadata().unwrap().len() == 0, "the file alone is whole");
-    assert_eq!(open(&directory).await.load(at(0)).await.unwrap().signals.len(), 50);
+    if let Place::Sqlite(directory) = &place {
+        let wal = directory.path().join("switchyard.db-wal");
+        assert!(!wal.exists() || wal.metadata().unwrap().len() == 0, "the file alone is whole");
+    }
+    assert_eq!(place.open().await.load(at(0)).await.unwrap().signals.len(), 50);
 }
 
-#[tokio::test]
-async fn opening_again_changes_nothing_and_a_newer_database_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+async fn opening_again_changes_nothing_and_a_newer_database_is_refused(place: Place) {
     for round in 0..3 {
-        let store = open(&directory).await;
+        let store = place.open().await;
         store.upsert_signals(vec![firing(&round.to_string(), 0, 0)]).await.unwrap();
         store.close().await.unwrap();
     }
-    let store = open(&directory).await;
+    let store = place.open().await;
     assert_eq!(store.load(at(0)).await.unwrap().signals.len(), 3);
     store.close().await.unwrap();
 
     sqlx::any::install_default_drivers();
-    let raw = sqlx::AnyPool::connect(&url(&directory)).await.unwrap();
-    sqlx::query(
+    let raw = sqlx::AnyPool::connect(&place.url()).await.unwrap();
+    // As the newest row, but for its number: the types of the columns differ.
+    sqlx::raw_sql(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (9999, 'future', 1, x'00', 0)",
+         SELECT 9999, 'future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
     )
     .execute(&raw)
     .await
     .unwrap();
     raw.close().await;
-    let refused = open_url(&url(&directory)).await;
+    let refused = open_url(&place.url()).await;
     assert!(matches!(refused, Err(Error::Migrate(_))), "{refused:?}");
-}
-
-#[tokio::test]
-async fn files_are_for_their_owner_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
-    store.upsert_signals(vec![firing("f", 0, 0)]).await.unwrap();
-    let mut seen = 0;
-    for file in std::fs::read_dir(directory.path()).unwrap() {
-        let file = file.unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", file.path());
-        seen += 1;
-    }
-    assert_eq!(seen, 4, "database, log, index, lock");
-}
-
-#[tokio::test]
-async fn wrong_places_are_named_with_the_remedy() {
-    let directory = tempfile::tempdir().unwrap();
-    let missing = directory.path().join("missing/switchyard.db");
-    let error = open_url(&format!("sqlite://{}", missing.display())).await.unwrap_err().to_string();
-    assert!(
-        error.contains(missing.parent().unwrap().to_str().unwrap()) && error.contains("create it"),
-        "{error}"
-    );
-    for url in ["mysql://x", "sqlite://", "sqlite://:memory:", "sqlite:///var/lib/", "sqlite://a.db?mode=ro"]
-    {
-        let error = open_url(url).await.unwrap_err();
-        assert!(matches!(error, Error::Url { .. }) && error.to_string().contains(url), "{error}");
-    }
-    let error = open_url(&format!("sqlite://{}", directory.path().display())).await.unwrap_err();
-    assert!(matches!(error, Error::File { .. }), "a directory is no file: {error}");
-    let odd = directory.path().join("with space?.db".replace('?', "#"));
-    open_url(&format!("sqlite://{}", odd.display())).await.unwrap().close().await.unwrap();
-    assert!(odd.exists());
-    let error = open_url(&format!("sqlite://{}/100%41.db", directory.path().display())).await.unwrap_err();
-    assert!(matches!(error, Error::Url { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn people_read_it_with_sqlite3() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory).await;
-    store.upsert_signals(vec![firing("f00d", 0, 1), resolved("f00d", 0, 9, 10)]).await.unwrap();
-    assert_eq!(store.commit_decision(&decision(1, 2)).await.unwrap(), Committed::Yes);
-    let fence = Fence::new(fleet(), Generation(1));
-    let Started::Yes(ids) = store.steps_started(&fence, Phase::Prepare, &[step(7)], at(3)).await.unwrap()
-    else {
-        panic!("refused")
-    };
-    let unknown = StepOutcome::Unknown("timeout".into());
-    store.steps_finished(&[(ids[0], unknown)], at(4)).await.unwrap();
-    store.record_event(&event(5, Some(fleet()))).await.unwrap();
-    store.finish_decision(&fleet(), Generation(1), MoveState::Done, at(6)).await.unwrap();
-
-    // While Switchyard runs.
-    let database = directory.path().join("switchyard.db");
-    let output =
-        Command::new("sqlite3").arg("-readonly").arg(&database).arg("select * from history").output();
-    let output = match output {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            assert!(std::env::var_os("CI").is_none(), "install sqlite3");
-            eprintln!("SKIPPED: sqlite3 is not installed, nobody looked whether people can read the store");
-            return;
-        }
-        output => output.unwrap(),
-    };
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(
-        text.lines().collect::<Vec<_>>(),
-        [
-            "2027-01-15T08:00:01Z|rnd||alert|failover asked for by alert f00d about blue, firing since 2027-01-15T08:00:00Z|alertmanager",
-            "2027-01-15T08:00:02Z|rnd|1|decision|failover from blue to green: blue is dead|switchyard",
-            "2027-01-15T08:00:03Z|rnd|1|step|prepare: add tag rnd-runner to runner 7 of green: unknown (timeout)|",
-            "2027-01-15T08:00:05Z|rnd||event|blue is held|",
-            "2027-01-15T08:00:06Z|rnd|1|move|failover to green done|",
-            "2027-01-15T08:00:09Z|rnd||alert|failover no longer asked for by alert f00d about blue|alertmanager",
-        ]
-    );
 }
