@@ -30,6 +30,8 @@ pub mod reconcile;
 
 pub mod http;
 
+pub mod sidecar;
+
 pub mod app;
 
 pub mod cli;

@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["metrics", "world"],
     &["exporter", "intake", "reconcile"],
     &["http"],
+    &["sidecar"],
     &["app"],
     &["cli"],
 ];

@@ -2,6 +2,7 @@
 
 mod poll;
 mod reload;
+pub mod role;
 pub(crate) mod setup;
 
 use std::{

@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod show;
+mod sidecar;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -74,13 +75,17 @@ enum Command {
     Resume(Resume),
     /// Acknowledge a failed move, so that the fleet may be moved again.
     Ack(Ack),
+    /// Watch the gitlab-runner beside it: probes for kubelet, metrics for Prometheus.
+    Sidecar(sidecar::Sidecar),
+    /// Ask the gitlab-runner beside it, as an exec probe: exit code 0 for yes, 1 for no.
+    Probe(sidecar::Probe),
 }
 
 impl Command {
     /// How the answer shall be printed.
     fn output(&self) -> OutputFormat {
         match self {
-            Self::Serve(_) => OutputFormat::Table,
+            Self::Serve(_) | Self::Sidecar(_) | Self::Probe(_) => OutputFormat::Table,
             Self::Check(args) => args.output.output,
             Self::Plan(Read { remote, .. })
             | Self::Explain(Read { remote, .. })
@@ -258,6 +263,8 @@ async fn run(cli: Cli) -> Exit {
             }
         },
         Command::Check(args) => check::check(&config_file, &args).await,
+        Command::Sidecar(args) => sidecar::sidecar(args).await,
+        Command::Probe(args) => sidecar::probe(args).await,
         command => client::run(&config_file, command).await,
     }
 }

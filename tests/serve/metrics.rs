@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
 
 use serde_json::Value;
-use switchyard_lab::{exposition::Page, http, parts::Flavour};
+use switchyard_lab::{exposition::Page, http, metric_docs, parts::Flavour};
 use tokio::io::AsyncWriteExt;
 
 use crate::stage::{Stage, alert, message};
@@ -33,38 +33,6 @@ async fn openmetrics(stage: &Stage) -> String {
     answer.text().await.unwrap()
 }
 
-/// The family of a sample: without what histograms add.
-fn family(page: &str, sample: &str) -> String {
-    ["_bucket", "_sum", "_count"]
-        .iter()
-        .filter_map(|suffix| sample.strip_suffix(suffix))
-        .find(|name| page.contains(&format!("# TYPE {name} histogram")))
-        .unwrap_or(sample)
-        .to_owned()
-}
-
-fn exposed(page: &str) -> BTreeSet<String> {
-    let samples = page.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-    samples.map(|line| family(page, &line[..line.find(['{', ' ']).unwrap()])).collect()
-}
-
-/// Name, type and labels of every row of `docs/metrics.md` about this role.
-fn documented() -> Vec<(String, String, BTreeSet<String>)> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap();
-    text.split("## `switchyard exporter`")
-        .next()
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .map(|line| {
-            let (name, rest) = line.split_once('`').unwrap();
-            let cells: Vec<&str> = rest.split('|').map(str::trim).collect();
-            let labels = cells[2].split(',').map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
-            (name.to_owned(), cells[1].to_owned(), labels)
-        })
-        .collect()
-}
-
 #[tokio::test]
 async fn both_formats_are_well_formed_and_say_the_same() {
     let (stage, mut switchyard) = busy().await;
@@ -72,7 +40,7 @@ async fn both_formats_are_well_formed_and_say_the_same() {
     assert!(open.ends_with("# EOF\n"));
     let answer = stage.get("/metrics").await;
     assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-    assert_eq!(exposed(&open), exposed(&answer.body));
+    assert_eq!(metric_docs::exposed(&open), metric_docs::exposed(&answer.body));
     for page in [&open, &answer.body] {
         let page = Page::parse(page);
         assert_eq!(page.value("switchyard_fleet_generation", &[("fleet", "rnd")]), Some(2.0));
@@ -109,29 +77,8 @@ async fn both_formats_are_well_formed_and_say_the_same() {
 async fn documentation_and_page_know_the_same_metrics() {
     let (stage, _switchyard) = busy().await;
     let page = stage.get("/metrics").await.body;
-    let documented = documented();
-    let names: BTreeSet<String> = documented.iter().map(|(name, ..)| name.clone()).collect();
-    assert_eq!(names.len(), documented.len(), "documented twice");
-    let exposed = exposed(&page);
     // GitLab says it only when it limits.
-    let quiet = BTreeSet::from(["switchyard_gitlab_rate_limit_remaining".to_owned()]);
-    let missing: Vec<_> = names.difference(&exposed).filter(|name| !quiet.contains(*name)).collect();
-    assert!(missing.is_empty(), "documented and not exposed: {missing:?}");
-    let unknown: Vec<_> = exposed.difference(&names).collect();
-    assert!(unknown.is_empty(), "exposed and not documented: {unknown:?}");
-    for (name, kind, labels) in documented.iter().filter(|(name, ..)| exposed.contains(name)) {
-        assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind}");
-        let own = page.lines().filter(|line| !line.starts_with('#'));
-        for line in own.filter(|l| family(&page, &l[..l.find(['{', ' ']).unwrap()]) == *name) {
-            let inner = line.split_once('{').map_or("", |(_, rest)| rest.rsplit_once('}').unwrap().0);
-            let found: BTreeSet<String> = inner
-                .split("\",")
-                .filter_map(|label| label.split_once("=\"").map(|(l, _)| l.to_owned()))
-                .filter(|label| label != "le")
-                .collect();
-            assert_eq!(found, *labels, "{line}");
-        }
-    }
+    metric_docs::compare("serve", &page, &["switchyard_gitlab_rate_limit_remaining"]);
 }
 
 #[tokio::test]
@@ -149,7 +96,7 @@ async fn a_rate_limit_is_shown_once_gitlab_says_it() {
 #[test]
 fn alerts_and_documents_name_only_metrics_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let names: BTreeSet<String> = documented().into_iter().map(|(name, ..)| name).collect();
+    let names = metric_docs::documented(None);
     let mut files: Vec<_> = ["README.md", "ARCHITECTURE.md"].map(|name| root.join(name)).into();
     for dir in ["alerts", "docs"] {
         files.extend(fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path()));
@@ -165,10 +112,10 @@ fn alerts_and_documents_name_only_metrics_that_exist() {
             let rest = &text[at..];
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             let name = rest[..end].trim_end_matches('_');
-            let known = names.contains(name)
+            let known = names.contains_key(name)
                 || ["_bucket", "_sum", "_count"]
                     .iter()
-                    .any(|s| name.strip_suffix(s).is_some_and(|n| names.contains(n)));
+                    .any(|s| name.strip_suffix(s).is_some_and(|n| names.contains_key(n)));
             assert!(known, "{}: {name}", file.display());
             found.insert(name.to_owned());
         }

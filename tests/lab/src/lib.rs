@@ -7,6 +7,7 @@ pub mod gitlab;
 pub mod harness;
 pub mod http;
 pub mod kubernetes;
+pub mod metric_docs;
 pub mod parts;
 pub mod ports;
 pub mod postgres;

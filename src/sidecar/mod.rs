@@ -1,0 +1,169 @@
+//! Beside a gitlab-runner: what it is doing, for kubelet and for Prometheus.
+//!
+//! An outage of GitLab makes a runner *not ready* and never *not alive*: otherwise kubelet would restart every runner
+//! there is while GitLab is away.
+
+mod metrics;
+mod probe;
+mod reading;
+mod state;
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, State as Extract},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tracing::{info, warn};
+use url::Url;
+
+pub use probe::{Aspect, ProbeError, probe};
+pub use reading::{Reading, Section, Unreadable};
+pub use state::{Judgement, Limits, Memory, State};
+
+use crate::{
+    http::{Problem, show},
+    metrics::Page,
+    model::Timestamp,
+    transport::{self, Transport, chain},
+};
+
+/// A runner's page is some tens of kilobytes.
+const PAGE_LIMIT: usize = 4 << 20;
+/// How long the page may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The runner that is watched.
+#[derive(Debug)]
+pub struct Runner {
+    transport: Transport,
+    /// How it is configured and looked at.
+    pub limits: Limits,
+}
+
+impl Runner {
+    /// A runner by the address of its metrics page.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn new(url: &Url, limits: Limits) -> Result<Self, transport::Error> {
+        Ok(Self { transport: Transport::new(url, TIMEOUT, None, None)?, limits })
+    }
+
+    /// One look at the page.
+    async fn look(&self) -> Result<Reading, String> {
+        let request = self.transport.client.get(self.transport.base().clone());
+        let answer = self.transport.read(request, PAGE_LIMIT).await;
+        let (status, body) = answer.map_err(|error| chain(&error))?;
+        if !status.is_success() {
+            return Err(format!("{} answered {status}", self.transport.name()));
+        }
+        Reading::parse(&String::from_utf8_lossy(&body)).map_err(|error| error.to_string())
+    }
+}
+
+/// What the tasks and the handlers share.
+#[derive(Debug, Clone)]
+pub struct Sidecar {
+    runner: Arc<Runner>,
+    memory: Arc<Mutex<Memory>>,
+    looks: metrics::Looks,
+    now: fn() -> Timestamp,
+    page: Page,
+}
+
+impl Sidecar {
+    /// A sidecar that has not looked yet.
+    pub fn new(runner: Runner, now: fn() -> Timestamp) -> Self {
+        let (runner, memory) = (Arc::new(runner), Arc::new(Mutex::new(Memory::default())));
+        let looks = metrics::Looks::default();
+        let seen = metrics::Seen { memory: memory.clone(), limits: runner.limits, now };
+        let page = Page::new(now(), |ours| {
+            ours.register("sidecar_looks", "Looks at the runner's metrics page", looks.clone());
+            ours.register_collector(Box::new(seen));
+        });
+        Self { runner, memory, looks, now, page }
+    }
+
+    fn memory<T>(&self, with: impl FnOnce(&mut Memory) -> T) -> T {
+        with(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the runner is doing now.
+    pub fn judge(&self) -> Judgement {
+        self.memory(|memory| memory.judge((self.now)(), &self.runner.limits))
+    }
+
+    /// Looks at the runner every period until `end`.
+    pub async fn watch(&self, end: impl Future<Output = ()>) {
+        let period = Duration::try_from(self.runner.limits.period).unwrap_or(TIMEOUT);
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = None;
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = &mut end => return,
+            }
+            let page = self.runner.look().await;
+            metrics::count(&self.looks, page.is_ok());
+            self.memory(|memory| memory.look(page, (self.now)(), &self.runner.limits));
+            let judgement = self.judge();
+            if told != Some(judgement.state) {
+                told = Some(judgement.state);
+                if judgement.state.ready() {
+                    info!(state = %judgement.state, "{}", judgement.sentence);
+                } else {
+                    warn!(state = %judgement.state, "{}", judgement.sentence);
+                }
+            }
+        }
+    }
+
+    /// All routes. Serve it with connect info of [`SocketAddr`].
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/livez", get(async |Extract(this): Extract<Self>| answer(&this.judge(), State::live)))
+            .route("/readyz", get(async |Extract(this): Extract<Self>| answer(&this.judge(), State::ready)))
+            .route("/metrics", get(page))
+            .route("/drain", post(drain))
+            .route("/-/healthy", get(|| async { "The sidecar is healthy.\n" }))
+            .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })
+            .with_state(self)
+    }
+}
+
+/// One line for the process, one for every section when there are several.
+fn answer(judgement: &Judgement, good: fn(State) -> bool) -> Response {
+    let mut text = format!("{}: {}\n", judgement.state, judgement.sentence);
+    if judgement.sections.len() > 1 {
+        text.extend(judgement.sections.iter().map(|(runner, state)| format!("runner {runner}: {state}\n")));
+    }
+    let status = if good(judgement.state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, text).into_response()
+}
+
+async fn page(Extract(this): Extract<Sidecar>, headers: HeaderMap) -> Response {
+    show(&this.page, &headers)
+}
+
+/// For the preStop hook of a runner that does not show its shutdown. From the pod alone.
+async fn drain(
+    Extract(this): Extract<Sidecar>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Result<&'static str, Problem> {
+    if !peer.ip().is_loopback() {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "A drain is taken from loopback only."));
+    }
+    this.memory(Memory::drain);
+    Ok("The runner counts as draining until it is started anew.\n")
+}

@@ -1,0 +1,54 @@
+//! The sidecar's answers as an exec probe: one look, added to what earlier probes saw.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use super::{Judgement, Memory, Runner};
+use crate::model::Timestamp;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aspect {
+    /// Whether to leave the process alone.
+    Live,
+    /// Whether it takes jobs.
+    Ready,
+}
+
+impl Aspect {
+    /// The answer.
+    pub fn holds(self, judgement: &Judgement) -> bool {
+        match self {
+            Self::Live => judgement.state.live(),
+            Self::Ready => judgement.state.ready(),
+        }
+    }
+}
+
+/// Why the memory of earlier probes cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: name a file on a volume that can be written with --state-file", .path.display())]
+pub struct ProbeError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// Looks once and judges with what the file remembers, then writes that back. Probes that run at the same time lose a
+/// look, nothing more; a file that cannot be read counts as none.
+///
+/// # Errors
+/// When the file cannot be written.
+pub async fn probe(runner: &Runner, file: &Path, now: Timestamp) -> Result<Judgement, ProbeError> {
+    let text = std::fs::read(file).unwrap_or_default();
+    let mut memory: Memory = serde_json::from_slice(&text).unwrap_or_default();
+    memory.look(runner.look().await, now, &runner.limits);
+    let failed = |source| ProbeError { path: file.to_owned(), source };
+    let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    let text = serde_json::to_vec(&memory).map_err(|error| failed(error.into()))?;
+    new.write_all(&text).map_err(failed)?;
+    new.persist(file).map_err(|error| failed(error.error))?;
+    Ok(memory.judge(now, &runner.limits))
+}
