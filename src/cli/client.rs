@@ -80,9 +80,11 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
         Command::Ack(Ack { fleet, why, remote }) => {
             act(config_file, &remote, Some(&fleet), "ack", &why, json!({})).await
         }
-        Command::Serve(_) | Command::Check(_) | Command::Sidecar(_) | Command::Probe(_) => {
-            Err(Failure::Usage("not a command for a running Switchyard".into()))
-        }
+        Command::Serve(_)
+        | Command::Check(_)
+        | Command::Sidecar(_)
+        | Command::Probe(_)
+        | Command::Verdict(_) => Err(Failure::Usage("not a command for a running Switchyard".into())),
     };
     result.unwrap_or_else(|failure| failure.end(output))
 }

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod show;
 mod sidecar;
+mod verdict;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -61,6 +62,8 @@ enum Command {
     Serve(Serve),
     /// Validate the configuration and try every credential; lists all problems. Changes nothing.
     Check(Check),
+    /// Say what is to be thought of Kubernetes objects, as `kubectl get -o json` prints them, and why. Asks nobody.
+    Verdict(verdict::Verdict),
     /// Show the steps that a running Switchyard would take now, and those it withholds.
     Plan(Read),
     /// Show every gate of a fleet with its verdict, what it saw and the query it asked.
@@ -87,6 +90,7 @@ impl Command {
         match self {
             Self::Serve(_) | Self::Sidecar(_) | Self::Probe(_) => OutputFormat::Table,
             Self::Check(args) => args.output.output,
+            Self::Verdict(args) => args.output.output,
             Self::Plan(Read { remote, .. })
             | Self::Explain(Read { remote, .. })
             | Self::History(History { remote, .. })
@@ -262,6 +266,7 @@ async fn run(cli: Cli) -> Exit {
                 Exit::Failed
             }
         },
+        Command::Verdict(args) => verdict::run(&args),
         Command::Check(args) => check::check(&config_file, &args).await,
         Command::Sidecar(args) => sidecar::sidecar(args).await,
         Command::Probe(args) => sidecar::probe(args).await,

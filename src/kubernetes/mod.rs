@@ -6,6 +6,7 @@ mod history;
 mod judge;
 mod judgement;
 mod kind;
+mod list;
 mod object;
 mod reader;
 mod snapshot;
@@ -15,6 +16,7 @@ pub use history::{Convergence, History, SourceKey, Vanished};
 pub use judge::judge;
 pub use judgement::{Judgement, Limits, Reason, Verdict};
 pub use kind::{Kind, Tool};
+pub use list::Found;
 pub use object::{
     Application, Backup, Condition, Detail, Flux, Location, Object, Operation, Pod, Reference, Restore,
     Schedule,

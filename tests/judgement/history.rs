@@ -1,0 +1,231 @@
+//! What only several looks can tell.
+
+use serde_json::{Value, json};
+use switchyard::{
+    kubernetes::{Convergence, History, Kind, KindState, Object, Snapshot},
+    model::{SignedDuration, Timestamp},
+};
+
+use crate::scene::{Scene, time};
+
+const APPS: &str = "Kustomization/apps";
+const GIT: &str = "GitRepository/apps";
+const WEB: &str = "Application/web";
+
+fn minute(minute: i64) -> Timestamp {
+    time("2026-11-21T03:00:00Z") + SignedDuration::from_mins(minute)
+}
+
+/// One look at a scene.
+fn look(history: &mut History, scene: &Scene, at: Timestamp) -> Option<Convergence> {
+    history.fold(&mut scene.snapshot(), at);
+    history.convergence().next().map(|(_, convergence)| convergence)
+}
+
+fn minutes(minutes: i64) -> Option<SignedDuration> {
+    Some(SignedDuration::from_mins(minutes))
+}
+
+fn revision(scene: &mut Scene, what: &str, pointer: &str, name: &str) {
+    scene.set(what, pointer, json!(format!("main@sha1:{name}")));
+}
+
+#[test]
+fn flux_converges_when_everything_is_ready_on_the_sources_revision() {
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    scene.copy(APPS, "more");
+    let quiet = Some(Convergence { last: None, open: None });
+    assert_eq!(look(&mut history, &scene, minute(0)), quiet, "it arrived before anybody looked");
+
+    revision(&mut scene, GIT, "/status/artifact/revision", "b");
+    let open = Some(Convergence { last: None, open: Some(minute(1)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open);
+    revision(&mut scene, APPS, "/status/lastAppliedRevision", "b");
+    assert_eq!(look(&mut history, &scene, minute(2)), open, "one of two");
+    revision(&mut scene, "Kustomization/more", "/status/lastAppliedRevision", "b");
+    scene.set("Kustomization/more", "/status/conditions/0/status", json!("False"));
+    assert_eq!(look(&mut history, &scene, minute(3)), open, "applied, and not ready");
+    scene.set("Kustomization/more", "/status/conditions/0/status", json!("True"));
+    scene.set("Kustomization/more", "/status/conditions/0/observedGeneration", json!(4));
+    assert_eq!(look(&mut history, &scene, minute(4)), open, "ready about an older spec");
+    scene.set("Kustomization/more", "/status/conditions/0/observedGeneration", json!(5));
+    scene.set("Kustomization/more", "/spec/suspend", json!(true));
+    assert_eq!(look(&mut history, &scene, minute(5)), open, "suspended");
+    scene.set("Kustomization/more", "/spec/suspend", json!(false));
+    let done = Some(Convergence { last: minutes(5), open: None });
+    assert_eq!(look(&mut history, &scene, minute(6)), done);
+
+    // The flicker of every interval opens nothing.
+    scene.set(APPS, "/status/conditions/0/status", json!("Unknown"));
+    assert_eq!(look(&mut history, &scene, minute(7)), done);
+    // The key names the source.
+    let (key, _) = history.convergence().next().unwrap();
+    assert_eq!((key.tool.as_str(), key.source.as_str()), ("flux", "GitRepository/flux-system/apps"));
+    // What vanishes vanishes.
+    scene.remove(GIT);
+    assert_eq!(look(&mut history, &scene, minute(8)), None);
+}
+
+#[test]
+fn revisions_that_follow_each_other_do_not_hide_a_cluster_that_never_arrives() {
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    look(&mut history, &scene, minute(0));
+    for (at, name) in [(1, "b"), (11, "c"), (21, "d")] {
+        revision(&mut scene, GIT, "/status/artifact/revision", name);
+        let open = Some(Convergence { last: None, open: Some(minute(1)) });
+        assert_eq!(look(&mut history, &scene, minute(at)), open);
+    }
+    revision(&mut scene, APPS, "/status/lastAppliedRevision", "d");
+    let done = Some(Convergence { last: minutes(2), open: None });
+    assert_eq!(look(&mut history, &scene, minute(23)), done, "the last one's own time");
+}
+
+#[test]
+fn what_is_under_way_at_the_first_look_began_before_it() {
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    revision(&mut scene, GIT, "/status/artifact/revision", "b");
+    scene.set(GIT, "/status/artifact/lastUpdateTime", json!("2026-11-21T02:50:00Z"));
+    let open = Some(Convergence { last: None, open: Some(minute(-10)) });
+    assert_eq!(look(&mut history, &scene, minute(0)), open, "an exporter that was restarted");
+    // Something that joins later opens it again.
+    revision(&mut scene, APPS, "/status/lastAppliedRevision", "b");
+    assert_eq!(look(&mut history, &scene, minute(2)), Some(Convergence { last: minutes(12), open: None }));
+    scene.copy(APPS, "more").set("Kustomization/more", "/status", Value::Null);
+    let open = Some(Convergence { last: minutes(12), open: Some(minute(3)) });
+    assert_eq!(look(&mut history, &scene, minute(3)), open);
+}
+
+#[test]
+fn what_is_not_completely_known_is_left_as_it_was() {
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    look(&mut history, &scene, minute(0));
+    revision(&mut scene, GIT, "/status/artifact/revision", "b");
+    let open = look(&mut history, &scene, minute(1));
+    let before = history.clone();
+    for state in [KindState::Unseen, KindState::Failed("403".to_owned()), KindState::Absent] {
+        let mut empty = Scene::of("flux.json");
+        empty.state = state;
+        for what in [APPS, GIT] {
+            empty.remove(what);
+        }
+        assert_eq!(look(&mut history, &empty, minute(2)), open);
+        assert_eq!(history, before);
+    }
+}
+
+#[test]
+fn argocd_converges_when_all_that_follow_a_branch_are_synced_and_healthy() {
+    let (mut history, mut scene) = (History::default(), Scene::of("argocd.json"));
+    scene.copy(WEB, "api").copy(WEB, "manual").set("Application/manual", "/spec/syncPolicy", Value::Null);
+    assert_eq!(look(&mut history, &scene, minute(0)), Some(Convergence { last: None, open: None }));
+    let (key, _) = history.convergence().next().unwrap();
+    assert_eq!((key.tool.as_str(), key.source.as_str()), ("argocd", "https://git.example.com/apps@main"));
+
+    // The first one to be compared with the new commit opens it.
+    scene.set(WEB, "/status/sync", json!({"revision": "b", "status": "OutOfSync"}));
+    let open = Some(Convergence { last: None, open: Some(minute(1)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open);
+    scene.set(WEB, "/status/sync/status", json!("Synced"));
+    assert_eq!(look(&mut history, &scene, minute(2)), open, "the other is at the old commit");
+    scene.set("Application/api", "/status/sync", json!({"revision": "b", "status": "Synced"}));
+    scene.set("Application/api", "/status/health/status", json!("Progressing"));
+    assert_eq!(look(&mut history, &scene, minute(3)), open, "not rolled out");
+    // Git is down: the revision is a branch's name, and no news.
+    let mut down = scene.clone();
+    down.set(WEB, "/status/sync", json!({"revision": "main", "status": "Unknown"}));
+    assert_eq!(look(&mut history, &down, minute(4)), open);
+    scene.set("Application/api", "/status/health/status", json!("Healthy"));
+    let done = Some(Convergence { last: minutes(4), open: None });
+    assert_eq!(look(&mut history, &scene, minute(5)), done);
+
+    // Back to an older commit, everywhere.
+    for what in [WEB, "Application/api"] {
+        scene.set(what, "/status/sync", json!({"revision": "a", "status": "Synced"}));
+    }
+    assert_eq!(look(&mut history, &scene, minute(6)), Some(Convergence { last: minutes(0), open: None }));
+    for what in [WEB, "Application/api", "Application/manual"] {
+        scene.remove(what);
+    }
+    assert_eq!(look(&mut history, &scene, minute(7)), None);
+}
+
+/// A look by events, as the watches bring them.
+struct Watched {
+    history: History,
+    snapshot: Snapshot,
+}
+
+impl Watched {
+    fn of(scene: &Scene) -> Self {
+        let mut watched = Self { history: History::default(), snapshot: scene.snapshot() };
+        watched.look(0);
+        watched
+    }
+
+    fn look(&mut self, at: i64) -> (u64, bool) {
+        self.history.fold(&mut self.snapshot, minute(at));
+        let vanished = self.history.vanished().map(|(_, count)| count).sum();
+        (vanished, self.history.emptied().any(|(_, _, emptied)| emptied))
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.snapshot.remove(Kind::Backup, "velero", name).expect("it was there");
+    }
+}
+
+#[test]
+fn backups_that_vanish_are_counted_and_an_emptied_bucket_is_an_alarm() {
+    let scene = Scene::of("velero.json");
+    let mut watched = Watched::of(&scene);
+    assert_eq!(watched.look(1), (0, false));
+    watched.remove("daily-20261120020044");
+    assert_eq!(watched.look(2), (1, false));
+    watched.remove("daily-20261121020044");
+    assert_eq!(watched.look(3), (2, true));
+    assert_eq!(watched.look(4), (2, true), "until a backup is there again");
+    let new = Object::read(Kind::Backup, scene.value("Backup/daily-20261121020044"));
+    watched.snapshot.insert(new);
+    assert_eq!(watched.look(5), (2, false));
+    let (vanished, _) = watched.history.vanished().next().unwrap();
+    assert_eq!(
+        (vanished.namespace.as_str(), vanished.schedule.as_str(), vanished.location.as_str()),
+        ("velero", "daily", "default")
+    );
+}
+
+#[test]
+fn what_expires_or_is_deleted_has_not_vanished() {
+    let mut scene = Scene::of("velero.json");
+    scene.set("Backup/daily-20261120020044", "/status/expiration", json!("2026-11-21T03:01:00Z"));
+    let mut watched = Watched::of(&scene);
+    watched.remove("daily-20261120020044");
+    assert_eq!(watched.look(2), (0, false), "expired");
+    // `velero backup delete`: it says Deleting, and is gone before anybody looks again.
+    let mut deleting = scene.clone();
+    deleting.set("Backup/daily-20261121020044", "/status/phase", json!("Deleting"));
+    let object = Object::read(Kind::Backup, deleting.value("Backup/daily-20261121020044"));
+    watched.snapshot.insert(object);
+    watched.remove("daily-20261121020044");
+    assert_eq!(watched.look(3), (0, false), "deleted on purpose");
+}
+
+#[test]
+fn an_empty_location_is_new_until_something_was_in_it() {
+    let mut scene = Scene::of("velero.json");
+    scene.remove("Backup/daily-20261120020044").remove("Backup/daily-20261121020044");
+    assert_eq!(Watched::of(&scene).look(1), (0, false));
+    // Failed ones were never there to be restored: they stay when the bucket is emptied.
+    let mut failed = Scene::of("velero.json");
+    failed.set("Backup/daily-20261121020044", "/status/phase", json!("Failed"));
+    let mut watched = Watched::of(&failed);
+    watched.remove("daily-20261120020044");
+    assert_eq!(watched.look(1), (1, true));
+    // The location is gone, and with it what is said of it.
+    watched.snapshot.remove(Kind::BackupStorageLocation, "velero", "default");
+    assert_eq!(watched.look(2), (0, false));
+    // Nothing vanishes while nothing can be read.
+    let mut watched = Watched::of(&Scene::of("velero.json"));
+    watched.snapshot.set_state(Kind::Backup, KindState::Failed("timeout".to_owned()));
+    watched.snapshot.clear(Kind::Backup);
+    assert_eq!(watched.look(1), (0, false));
+}

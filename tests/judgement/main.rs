@@ -1,0 +1,11 @@
+//! What is thought of objects as the real controllers left them, and what is shown of it.
+
+mod argocd;
+mod flux;
+mod history;
+mod metrics;
+mod pods;
+mod scene;
+mod velero;
+mod verdict;
+mod words;
