@@ -70,6 +70,12 @@ impl Program {
         self
     }
 
+    /// The program and its arguments in one line, for messages.
+    pub fn command_line(&self) -> String {
+        let words = std::iter::once(self.path.as_os_str()).chain(self.args.iter().map(OsString::as_os_str));
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
     /// Starts it, with its output appended to `NAME.log` in `logs`.
     pub fn start(&self, logs: &Path) -> Result<Process> {
         fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;

@@ -301,6 +301,117 @@ async fn sigterm_fails_the_job_and_sigquit_finishes_it() -> Result<()> {
     Ok(())
 }
 
+/// The `request_job` count of the section with this token, over all statuses.
+async fn section_polls(runner: &Process, token: &str) -> Result<f64> {
+    let short: String = token.trim_start_matches("glrt-t1_").chars().take(9).collect();
+    let page = runner.metrics().await?;
+    let labels = [("runner", short.as_str()), ("endpoint", "request_job")];
+    Ok(page.value(STATUSES, &labels).unwrap_or_default())
+}
+
+async fn section_polls_on(runner: &Process, token: &str) -> Result<()> {
+    let wanted = section_polls(runner, token).await? + 3.0;
+    until(PATIENCE, "the section polls", async || {
+        let polls = section_polls(runner, token).await?;
+        ensure!(polls >= wanted, "{polls} of {wanted}");
+        Ok(())
+    })
+    .await
+}
+
+/// `concurrent` is of the process: while one section's job takes the only slot, the loop stands still for the others,
+/// however idle they are.
+#[tokio::test]
+async fn one_blocked_loop_serves_all_sections() -> Result<()> {
+    let lab = lab();
+    let second = lab.gitlab.admin().create_runner(RunnerSpec::new("second", &["other"]));
+    let setup = || lab.setup().section("second", &second.token);
+    let mut runner = Process::start(setup(), lab.dir()).await?;
+    section_polls_on(&runner, &lab.token).await?;
+    section_polls_on(&runner, &second.token).await?;
+    let page = runner.metrics().await?;
+    for name in ["blue", "second"] {
+        assert_eq!(page.value("gitlab_runner_limit", &[("runner_name", name)]), Some(0.0), "{}", page.text());
+    }
+    assert_eq!(page.value("gitlab_runner_concurrent", &[]), Some(1.0), "of the process");
+    // One process, one name, two records.
+    for id in [lab.id, second.id] {
+        let managers = lab.gitlab.admin().runner(id).unwrap().managers.clone();
+        assert_eq!(managers.keys().collect::<Vec<_>>(), ["s_blue00000000"]);
+    }
+
+    let flag = lab.dir().join("go");
+    let script = format!("echo begun; until test -e {}; do sleep 0.1; done", flag.display());
+    let job = lab.job(&script);
+    polls(&runner, "201", 1.0).await?;
+    let other = lab.gitlab.admin().create_job(JobTemplate::new(&["other"], "true"));
+    let before = section_polls(&runner, &second.token).await?;
+    // The first log of a job comes after three seconds: thirty check intervals.
+    lab.running(job, "begun").await;
+    assert_eq!(section_polls(&runner, &second.token).await?, before, "its job waits for the other section's");
+    assert_eq!(lab.gitlab.admin().job(other).map(|j| j.status), Some(JobStatus::Pending));
+    std::fs::write(&flag, "")?;
+    let (job, other) = (lab.over(job).await, lab.over(other).await);
+    assert_eq!((job.runner, other.runner), (Some(lab.id), Some(second.id)));
+
+    // With a slot to spare the loop goes on.
+    runner.kill9().await?;
+    std::fs::remove_file(&flag)?;
+    let runner = Process::start(setup().concurrent(2), lab.dir()).await?;
+    let job = lab.job(&script);
+    polls(&runner, "201", 1.0).await?;
+    section_polls_on(&runner, &second.token).await?;
+    assert_eq!(lab.gitlab.admin().job(job).map(|j| j.status), Some(JobStatus::Running));
+    std::fs::write(&flag, "")?;
+    assert_eq!(lab.over(job).await.status, JobStatus::Success);
+    Ok(())
+}
+
+/// With one slot a held poll keeps every other section waiting, too: each polls once per sections times hold.
+#[tokio::test]
+async fn a_held_poll_of_one_section_blocks_the_others() -> Result<()> {
+    let gitlab = Simulator::start(Config { long_poll: Duration::from_secs(50), ..Config::default() });
+    let dir = tempfile::tempdir()?;
+    let [first, second] = ["first", "second"].map(|n| gitlab.admin().create_runner(RunnerSpec::new(n, &[n])));
+    let setup = Setup::new("first", &gitlab.url(), &first.token).section("second", &second.token);
+    let runner = Process::start(setup.check_interval(0.1), dir.path()).await?;
+    let admin = gitlab.admin();
+    // Each has polled once and knows its queue value; then one is held, and the other cannot be polled.
+    let held = |admin: &switchyard_lab::gitlab::Admin| {
+        (admin.held_polls(first.id) + admin.held_polls(second.id) == 1).then_some(())
+    };
+    admin.until("one held poll", PATIENCE, held).await;
+    let (holding, waiting) =
+        if admin.held_polls(first.id) == 1 { (&first, &second) } else { (&second, &first) };
+    let tag = admin.tags(waiting.id).concat();
+    let job = admin.create_job(JobTemplate::new(&[&tag], "true"));
+    let before = section_polls(&runner, &waiting.token).await?;
+    reaches(&runner, "gitlab_runner_request_concurrency", &[], 1.0).await?;
+    assert_eq!(admin.job(job).map(|j| j.status), Some(JobStatus::Pending));
+    assert_eq!(section_polls(&runner, &waiting.token).await?, before);
+    // What ends the held poll lets the loop go on to the section that waits.
+    admin.edit_runner(holding.id, |_| {});
+    assert_eq!(admin.job_over(job, PATIENCE).await.runner, Some(waiting.id));
+    Ok(())
+}
+
+/// Sleep is of a section: its token is refused, the others are not.
+#[tokio::test]
+async fn only_the_refused_section_falls_asleep() -> Result<()> {
+    let lab = lab();
+    let second = lab.gitlab.admin().create_runner(RunnerSpec::new("second", &["other"]));
+    let refused = Match { body: Some(second.token.clone()), ..Match::operation("^request_job$") };
+    lab.gitlab.admin().fault(Fault::new(refused, Kind::Forbidden));
+    let runner = Process::start(lab.setup().section("second", &second.token), lab.dir()).await?;
+    let asleep = "gitlab_runner_worker_feed_failures_total";
+    reaches(&runner, asleep, &[("runner_name", "second")], 3.0).await?;
+    assert_eq!(section_polls(&runner, &second.token).await?, 3.0);
+    section_polls_on(&runner, &lab.token).await?;
+    assert_eq!(runner.metrics().await?.value(asleep, &[("runner_name", "blue")]), Some(0.0));
+    assert_eq!(lab.over(lab.job("true")).await.status, JobStatus::Success);
+    Ok(())
+}
+
 /// A machine that dies leaves its job running; the revived runner does not know it.
 #[tokio::test]
 async fn kill_9_leaves_the_job_running_and_no_process_behind() -> Result<()> {

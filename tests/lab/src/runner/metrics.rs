@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const DURATIONS: &str = "gitlab_runner_api_request_duration_seconds";
@@ -103,14 +103,20 @@ fn status_class(status: &str) -> &'static str {
     }
 }
 
-/// All series of one runner process with one section.
+/// All series of one process, and those that belong to no section.
+#[derive(Debug)]
+pub(super) struct Process {
+    series: Mutex<BTreeMap<(&'static str, Labels), f64>>,
+    durations: Mutex<BTreeMap<Labels, Histogram>>,
+}
+
+/// The series of one section.
 #[derive(Debug)]
 pub(super) struct Metrics {
+    pub(super) process: Arc<Process>,
     runner: String,
     runner_name: String,
     system_id: String,
-    series: Mutex<BTreeMap<(&'static str, Labels), f64>>,
-    durations: Mutex<BTreeMap<Labels, Histogram>>,
 }
 
 /// The label `runner`: nine characters behind the prefixes of the token.
@@ -122,30 +128,16 @@ pub(crate) fn short_token(token: &str) -> String {
     rest.chars().take(9).collect()
 }
 
-impl Metrics {
-    pub(super) fn new(token: &str, name: &str, system_id: &str, concurrent: usize, started: f64) -> Self {
-        let this = Self {
-            runner: short_token(token),
-            runner_name: name.to_owned(),
-            system_id: system_id.to_owned(),
-            series: Mutex::default(),
-            durations: Mutex::default(),
-        };
+impl Process {
+    pub(super) fn new(concurrent: usize, started: f64) -> Self {
+        let this = Self { series: Mutex::default(), durations: Mutex::default() };
         this.set("gitlab_runner_concurrent", vec![], concurrent as f64);
         this.set("gitlab_runner_worker_slots_number", vec![], concurrent as f64);
-        this.set("gitlab_runner_limit", this.named(), 0.0);
         this.set("gitlab_runner_configuration_loading_error_total", vec![], 0.0);
         this.add("gitlab_runner_configuration_loaded_total", vec![], 1.0);
         this.set("process_start_time_seconds", vec![], started);
         for level in ["panic", "fatal", "error", "warning"] {
             this.set("gitlab_runner_errors_total", vec![("level", level.to_owned())], 0.0);
-        }
-        for name in [
-            "gitlab_runner_worker_feeds_total",
-            "gitlab_runner_worker_feed_failures_total",
-            "gitlab_runner_worker_health_check_failures_total",
-        ] {
-            this.set(name, this.named(), 0.0);
         }
         let build = [
             ("architecture", "amd64"),
@@ -175,40 +167,7 @@ impl Metrics {
         *self.lock().entry((name, labels)).or_insert(0.0) += value;
     }
 
-    fn named(&self) -> Labels {
-        vec![
-            ("runner", self.runner.clone()),
-            ("runner_name", self.runner_name.clone()),
-            ("system_id", self.system_id.clone()),
-        ]
-    }
-
-    fn plain(&self) -> Labels {
-        vec![("runner", self.runner.clone()), ("system_id", self.system_id.clone())]
-    }
-
     // === events ===
-
-    /// One finished request, with its retries and its hold; `-1` when there was no usable answer. The series is born
-    /// at 1.
-    pub(super) fn request(&self, endpoint: &str, method: &str, status: &str, took: Duration) {
-        let labels = |name, value: &str| {
-            vec![
-                ("endpoint", endpoint.to_owned()),
-                ("method", method.to_lowercase()),
-                ("runner", self.runner.clone()),
-                (name, value.to_owned()),
-                ("system_id", self.system_id.clone()),
-            ]
-        };
-        // Both or none on one page, as the real collector has it.
-        let mut series = self.lock();
-        let counted = ("gitlab_runner_api_request_statuses_total", labels("status", status));
-        *series.entry(counted).or_insert(0.0) += 1.0;
-        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
-        let histogram = durations.entry(labels("status_class", status_class(status))).or_default();
-        histogram.observe(took.as_secs_f64());
-    }
 
     /// Attempts, the first one included, whatever its name says.
     pub(super) fn attempts(&self, path: &str, method: &str, count: u32) {
@@ -218,56 +177,6 @@ impl Metrics {
 
     pub(super) fn error(&self, level: &str) {
         self.add("gitlab_runner_errors_total", vec![("level", level.to_owned())], 1.0);
-    }
-
-    pub(super) fn fed(&self) {
-        self.add("gitlab_runner_worker_feeds_total", self.named(), 1.0);
-        // The row that makes `sum(gitlab_runner_jobs)` exist before the first job.
-        self.jobs("idle", "", "", 0.0);
-    }
-
-    pub(super) fn not_fed(&self) {
-        self.add("gitlab_runner_worker_feed_failures_total", self.named(), 1.0);
-    }
-
-    pub(super) fn unhealthy(&self) {
-        self.add("gitlab_runner_worker_health_check_failures_total", self.named(), 1.0);
-    }
-
-    pub(super) fn exceeded(&self) {
-        self.add("gitlab_runner_request_concurrency_exceeded_total", self.plain(), 1.0);
-    }
-
-    pub(super) fn in_flight(&self, requests: u32) {
-        self.set("gitlab_runner_request_concurrency", self.plain(), f64::from(requests));
-    }
-
-    fn jobs(&self, state: &str, stage: &str, executor_stage: &str, by: f64) {
-        let mut labels = vec![("executor_stage", executor_stage.to_owned())];
-        labels.extend(self.named());
-        labels.insert(3, ("stage", stage.to_owned()));
-        labels.insert(4, ("state", state.to_owned()));
-        let mut series = self.lock();
-        let value = series.entry(("gitlab_runner_jobs", labels.clone())).or_insert(0.0);
-        *value += by;
-        if *value <= 0.0 && state != "idle" {
-            series.remove(&("gitlab_runner_jobs", labels));
-        }
-    }
-
-    pub(super) fn job_started(&self) {
-        self.add("gitlab_runner_jobs_total", self.named(), 1.0);
-        self.jobs("running", "step_script", "run", 1.0);
-    }
-
-    pub(super) fn job_ended(&self, failure: Option<&str>) {
-        self.jobs("running", "step_script", "run", -1.0);
-        if let Some(reason) = failure {
-            let mut labels = vec![("failure_reason", reason.to_owned()), ("mode", "single".to_owned())];
-            labels.push(("runner", self.runner.clone()));
-            labels.push(("runner_name", self.runner_name.clone()));
-            self.add("gitlab_runner_failed_jobs_total", labels, 1.0);
-        }
     }
 
     pub(super) fn reloaded(&self) {
@@ -311,6 +220,109 @@ impl Metrics {
             }
             line(page, &format!("{DURATIONS}_sum"), labels, histogram.sum);
             line(page, &format!("{DURATIONS}_count"), labels, histogram.count as f64);
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(process: Arc<Process>, token: &str, name: &str, system_id: &str) -> Self {
+        let this = Self {
+            process,
+            runner: short_token(token),
+            runner_name: name.to_owned(),
+            system_id: system_id.to_owned(),
+        };
+        for name in [
+            "gitlab_runner_limit",
+            "gitlab_runner_worker_feeds_total",
+            "gitlab_runner_worker_feed_failures_total",
+            "gitlab_runner_worker_health_check_failures_total",
+        ] {
+            this.process.set(name, this.named(), 0.0);
+        }
+        this
+    }
+
+    fn named(&self) -> Labels {
+        vec![
+            ("runner", self.runner.clone()),
+            ("runner_name", self.runner_name.clone()),
+            ("system_id", self.system_id.clone()),
+        ]
+    }
+
+    fn plain(&self) -> Labels {
+        vec![("runner", self.runner.clone()), ("system_id", self.system_id.clone())]
+    }
+
+    /// One finished request, with its retries and its hold; `-1` when there was no usable answer. The series is born
+    /// at 1.
+    pub(super) fn request(&self, endpoint: &str, method: &str, status: &str, took: Duration) {
+        let labels = |name, value: &str| {
+            vec![
+                ("endpoint", endpoint.to_owned()),
+                ("method", method.to_lowercase()),
+                ("runner", self.runner.clone()),
+                (name, value.to_owned()),
+                ("system_id", self.system_id.clone()),
+            ]
+        };
+        // Both or none on one page, as the real collector has it.
+        let mut series = self.process.lock();
+        let counted = ("gitlab_runner_api_request_statuses_total", labels("status", status));
+        *series.entry(counted).or_insert(0.0) += 1.0;
+        let mut durations = self.process.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = durations.entry(labels("status_class", status_class(status))).or_default();
+        histogram.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn fed(&self) {
+        self.process.add("gitlab_runner_worker_feeds_total", self.named(), 1.0);
+        // The row that makes `sum(gitlab_runner_jobs)` exist before the first job.
+        self.jobs("idle", "", "", 0.0);
+    }
+
+    pub(super) fn not_fed(&self) {
+        self.process.add("gitlab_runner_worker_feed_failures_total", self.named(), 1.0);
+    }
+
+    pub(super) fn unhealthy(&self) {
+        self.process.add("gitlab_runner_worker_health_check_failures_total", self.named(), 1.0);
+    }
+
+    pub(super) fn exceeded(&self) {
+        self.process.add("gitlab_runner_request_concurrency_exceeded_total", self.plain(), 1.0);
+    }
+
+    pub(super) fn in_flight(&self, requests: u32) {
+        self.process.set("gitlab_runner_request_concurrency", self.plain(), f64::from(requests));
+    }
+
+    fn jobs(&self, state: &str, stage: &str, executor_stage: &str, by: f64) {
+        let mut labels = vec![("executor_stage", executor_stage.to_owned())];
+        labels.extend(self.named());
+        labels.insert(3, ("stage", stage.to_owned()));
+        labels.insert(4, ("state", state.to_owned()));
+        let mut series = self.process.lock();
+        let value = series.entry(("gitlab_runner_jobs", labels.clone())).or_insert(0.0);
+        *value += by;
+        if *value <= 0.0 && state != "idle" {
+            series.remove(&("gitlab_runner_jobs", labels));
+        }
+    }
+
+    pub(super) fn job_started(&self) {
+        self.process.add("gitlab_runner_jobs_total", self.named(), 1.0);
+        self.jobs("running", "step_script", "run", 1.0);
+    }
+
+    pub(super) fn job_ended(&self, failure: Option<&str>) {
+        self.jobs("running", "step_script", "run", -1.0);
+        if let Some(reason) = failure {
+            let mut labels = vec![("failure_reason", reason.to_owned()), ("mode", "single".to_owned())];
+            labels.push(("runner", self.runner.clone()));
+            labels.push(("runner_name", self.runner_name.clone()));
+            self.process.add("gitlab_runner_failed_jobs_total", labels, 1.0);
         }
     }
 }

@@ -22,7 +22,6 @@ mod proxy;
 
 pub(crate) use metrics::short_token;
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -49,12 +48,14 @@ const GRACE: Duration = Duration::from_secs(40);
 /// How to start a runner process.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Name of the process, of its log file, and label `runner_name`.
+    /// Name of the process, of its log file, and label `runner_name` of the first section.
     pub name: String,
     /// GitLab's address.
     pub url: String,
-    /// Runner authentication token.
+    /// Runner authentication token of the first section.
     pub token: String,
+    /// Names and tokens of further `[[runners]]` sections of the same process.
+    pub sections: Vec<(String, String)>,
     /// Its manager row in GitLab: `s_` or `r_` and twelve letters or digits.
     pub system_id: String,
     /// Where its metrics are; a free port otherwise.
@@ -76,12 +77,20 @@ impl Setup {
             name: name.to_owned(),
             url: url.to_owned(),
             token: token.to_owned(),
+            sections: Vec::new(),
             system_id: format!("s_{}", letters.collect::<String>()),
             metrics: None,
             check_interval: 1.0,
             concurrent: 1,
             unhealthy_interval: Duration::from_secs(3600),
         }
+    }
+
+    /// One more section in the same process. One loop polls for all of them, and they share the slots.
+    #[must_use]
+    pub fn section(mut self, name: &str, token: &str) -> Self {
+        self.sections.push((name.to_owned(), token.to_owned()));
+        self
     }
 
     /// Seconds between polls.
@@ -109,35 +118,63 @@ impl Setup {
         if let Some(real) = std::env::var_os(REAL) {
             return self.real(PathBuf::from(real), metrics, dir);
         }
+        let (names, tokens): (Vec<&str>, Vec<&str>) = self.all_sections().unzip();
         Ok(Program::new(&self.name, binary().await?)
-            .args(["--url", &self.url, "--system-id", &self.system_id, "--name", &self.name])
+            .args(["--url", &self.url, "--system-id", &self.system_id, "--name", &names.join(",")])
             .args(["--metrics-listen", &metrics.to_string()])
             .args(["--check-interval", &self.check_interval.to_string()])
             .args(["--concurrent", &self.concurrent.to_string()])
             .args(["--unhealthy-interval", &self.unhealthy_interval.as_secs_f64().to_string()])
-            .env("RUNNER_TOKEN", &self.token)
+            .env("RUNNER_TOKEN", tokens.join(","))
             // The library asks the environment for a proxy, even for its own loopback door.
             .env("NO_PROXY", "*"))
     }
 
+    fn all_sections(&self) -> impl Iterator<Item = (&str, &str)> {
+        let more = self.sections.iter().map(|(name, token)| (name.as_str(), token.as_str()));
+        std::iter::once((self.name.as_str(), self.token.as_str())).chain(more)
+    }
+
+    /// A real gitlab-runner, with its configuration in a directory of its own.
     fn real(&self, path: PathBuf, metrics: SocketAddr, dir: &Path) -> Result<Program> {
         let home = dir.join(&self.name);
         std::fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
-        let mut config = String::new();
-        writeln!(config, "listen_address = {:?}", metrics.to_string())?;
-        writeln!(config, "check_interval = {}", self.check_interval.ceil().max(1.0))?;
-        writeln!(config, "concurrent = {}\n\n[[runners]]", self.concurrent)?;
-        writeln!(config, "name = {:?}\nurl = {:?}\ntoken = {:?}", self.name, self.url, self.token)?;
-        writeln!(config, "executor = \"shell\"\nbuilds_dir = {:?}\ncache_dir = {:?}", home, home)?;
-        writeln!(config, "unhealthy_interval = \"{}s\"", self.unhealthy_interval.as_secs().max(1))?;
-        std::fs::write(home.join("config.toml"), config)?;
-        // Where a gitlab-runner keeps its own name.
+        std::fs::write(home.join("config.toml"), self.real_config(metrics, &home)?)?;
+        // Where a gitlab-runner keeps its own name: beside its configuration.
         std::fs::write(home.join(".runner_system_id"), &self.system_id)?;
         Ok(Program::new(&self.name, path)
             .args(["run", "--config"])
             .arg(home.join("config.toml"))
             .arg("--working-directory")
-            .arg(&home))
+            .arg(&home)
+            .env("NO_PROXY", "*"))
+    }
+
+    /// The `config.toml` of a real gitlab-runner. It counts intervals in whole seconds.
+    fn real_config(&self, metrics: SocketAddr, home: &Path) -> Result<String> {
+        let whole = |seconds: f64| seconds.ceil().max(1.0) as u64;
+        let sections: Vec<_> = self
+            .all_sections()
+            .map(|(name, token)| {
+                serde_json::json!({
+                    "name": name,
+                    "url": self.url,
+                    "token": token,
+                    "executor": "shell",
+                    "builds_dir": home.join("builds"),
+                    "cache_dir": home.join("cache"),
+                    "unhealthy_interval": format!("{}s", whole(self.unhealthy_interval.as_secs_f64())),
+                })
+            })
+            .collect();
+        let config = serde_json::json!({
+            "listen_address": metrics.to_string(),
+            "check_interval": whole(self.check_interval),
+            "concurrent": self.concurrent,
+            "shutdown_timeout": 30,
+            "runners": sections,
+        });
+        toml::to_string(&config).context("cannot write config.toml")
     }
 }
 
@@ -268,5 +305,57 @@ impl Process {
     #[must_use]
     pub fn tail(&self) -> String {
         self.process.tail()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a real gitlab-runner is given: its own keys, one section for each token, and its name beside.
+    #[test]
+    fn a_real_runner_gets_its_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup::new("blue", "http://127.0.0.1:8080", "glrt-t1_first")
+            .section("blue-2", "glrt-t1_second")
+            .check_interval(0.1)
+            .concurrent(4)
+            .unhealthy_interval(Duration::from_millis(2500));
+        let metrics = "127.0.0.1:9252".parse().unwrap();
+        let program = setup.real(PathBuf::from("/opt/gitlab-runner"), metrics, dir.path()).unwrap();
+        let home = dir.path().join("blue");
+        let shown = home.display();
+        assert_eq!(
+            program.command_line(),
+            format!("/opt/gitlab-runner run --config {shown}/config.toml --working-directory {shown}")
+        );
+        let expected = format!(
+            r#"
+check_interval = 1
+concurrent = 4
+listen_address = "127.0.0.1:9252"
+shutdown_timeout = 30
+
+[[runners]]
+builds_dir = "{shown}/builds"
+cache_dir = "{shown}/cache"
+executor = "shell"
+name = "blue"
+token = "glrt-t1_first"
+unhealthy_interval = "3s"
+url = "http://127.0.0.1:8080"
+
+[[runners]]
+builds_dir = "{shown}/builds"
+cache_dir = "{shown}/cache"
+executor = "shell"
+name = "blue-2"
+token = "glrt-t1_second"
+unhealthy_interval = "3s"
+url = "http://127.0.0.1:8080"
+"#
+        );
+        assert_eq!(std::fs::read_to_string(home.join("config.toml")).unwrap(), expected.trim_start());
+        assert_eq!(std::fs::read_to_string(home.join(".runner_system_id")).unwrap(), "s_blue00000000");
     }
 }

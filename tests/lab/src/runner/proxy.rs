@@ -26,26 +26,26 @@ const KEEP_PAUSE: Duration = Duration::from_secs(1);
 const UNHEALTHY_LIMIT: u32 = 3;
 const RESPONSE_LIMIT: Duration = Duration::from_secs(600);
 
-/// The health table's row of the only section.
+/// The health table's row of a section.
 #[derive(Debug)]
 struct Health {
     failures: u32,
     last_good: Instant,
 }
 
-/// Shared by the door, the poll loop and the jobs.
+/// One section's, shared by its door, the poll loop and its jobs.
 #[derive(Debug)]
 pub(super) struct Gate {
     http: reqwest::Client,
     url: String,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Metrics,
     unhealthy_interval: Duration,
     health: Mutex<Health>,
     last_update: Mutex<Option<String>>,
     /// Why jobs failed, by job id, for those that did not fail by their script.
     reasons: Mutex<HashMap<String, &'static str>>,
     /// No more polls: a held one is given up.
-    pub(super) draining: CancellationToken,
+    draining: CancellationToken,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,8 +60,9 @@ enum Outcome {
 impl Gate {
     pub(super) fn new(
         url: &str,
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
         unhealthy_interval: Duration,
+        draining: CancellationToken,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             // One connection per request: a reset is a reset of this request.
@@ -75,7 +76,7 @@ impl Gate {
             health: Mutex::new(Health { failures: 0, last_good: Instant::now() }),
             last_update: Mutex::default(),
             reasons: Mutex::default(),
-            draining: CancellationToken::new(),
+            draining,
         })
     }
 
@@ -109,10 +110,10 @@ impl Gate {
         }
         health.failures += 1;
         self.metrics.unhealthy();
-        self.metrics.error("error");
+        self.metrics.process.error("error");
         tracing::error!(failures = health.failures, "checking for jobs: forbidden");
         if health.failures == UNHEALTHY_LIMIT {
-            self.metrics.error("error");
+            self.metrics.process.error("error");
             tracing::error!(interval = ?self.unhealthy_interval, "runner is unhealthy and will be disabled");
         }
     }
@@ -130,7 +131,7 @@ impl Gate {
             let answer = match request.send().await {
                 Ok(answer) => answer,
                 Err(error) => {
-                    self.metrics.error("warning");
+                    self.metrics.process.error("warning");
                     tracing::warn!(%method, path, %error, "no answer");
                     return Outcome::None;
                 }
@@ -138,7 +139,7 @@ impl Gate {
             let status = answer.status();
             let again = matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504);
             if again {
-                self.metrics.error("warning");
+                self.metrics.process.error("warning");
                 tracing::warn!(%method, path, %status, attempt, "refused");
             }
             if !again || attempt == ATTEMPTS {
@@ -210,7 +211,7 @@ impl Drop for Attempts<'_> {
         let numbered = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         let path: Vec<&str> =
             path.into_iter().map(|part| if numbered(&part) { ":id" } else { part }).collect();
-        self.gate.metrics.attempts(&path.join("/"), self.method.as_str(), self.count);
+        self.gate.metrics.process.attempts(&path.join("/"), self.method.as_str(), self.count);
     }
 }
 

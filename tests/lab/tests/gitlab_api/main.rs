@@ -11,6 +11,7 @@
 //! | virtual runners, each of them dead, partitioned, slow, hung, refused, asleep or full | `a_dead_one_falls_silent_and_comes_back_as_a_new_process`, `network_failures_and_outages_count_and_put_nobody_to_sleep`, `a_slow_answer_is_counted_when_it_comes`, `a_hung_poll_leaves_everything_flat_until_its_connection_breaks`, `a_full_one_does_not_poll`, `each_is_switched_over_http_too` |
 //! | an hour of sleep after three 403s and after nothing else; a reload ends it | `three_403s_are_an_hour_of_sleep_from_the_last_good_answer` |
 //! | a runner's counters: `-1` without an answer, series born at 1 | `a_well_one_counts_from_one` |
+//! | one blocked loop for all sections of a process | `runner_process.rs`: `one_blocked_loop_serves_all_sections`, `a_held_poll_of_one_section_blocks_the_others`, `only_the_refused_section_falls_asleep` |
 //! | status: REST's `paused` hides health, GraphQL's never does; `offline` includes `stale` | `rest_status_of_a_paused_runner_hides_its_health`, `status_never_becomes_paused`, `filters_use_and_and_the_database_clock` |
 //! | `PUT`: 50 tags, 255 letters, no tags without untagged jobs, at least one parameter, exclusive ones; full replacement; no compare-and-set | `put_refuses_with_gitlabs_words`, `an_old_runner_with_too_many_tags_can_be_paused`, `there_is_no_compare_and_set_on_put` |
 //! | bodies of refusals: 400, 401, 403, 404, 412, 422 | `refusals_have_the_bodies_of_gitlab`, `create_and_delete`, `a_token_cannot_be_reset_on_a_row_that_is_not_valid` |
