@@ -29,6 +29,7 @@ pub mod intake;
 pub mod reconcile;
 
 pub mod http;
+pub mod simulate;
 
 pub mod sidecar;
 

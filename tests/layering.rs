@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["alertmanager", "dns", "gitlab", "kubernetes", "prometheus", "status", "store"],
     &["metrics", "world"],
     &["exporter", "intake", "reconcile"],
-    &["http"],
+    &["http", "simulate"],
     &["sidecar"],
     &["app"],
     &["cli"],

@@ -13,6 +13,7 @@ use super::poll::Alertmanagers;
 use crate::{
     alertmanager,
     config::{Config, DnsProvider, Scope},
+    decide::judges,
     dns, gitlab,
     http::Access,
     metrics::{Metrics, Operation, RequestLabels},
@@ -112,8 +113,13 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
         reads: config.api.read_token.clone(),
         max_body: config.webhook.max_body,
     };
-    let setup =
-        Setup { topology, period: std(config.pace.period), concurrency: config.gitlab.concurrency, world };
+    let setup = Setup {
+        topology,
+        period: std(config.pace.period),
+        concurrency: config.gitlab.concurrency,
+        world,
+        judges,
+    };
     Ok(Built { setup, access, alertmanagers, retention: config.store.retention, fixed: Fixed::of(config) })
 }
 

@@ -84,6 +84,7 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
         | Command::Check(_)
         | Command::Sidecar(_)
         | Command::Probe(_)
+        | Command::Simulate(_)
         | Command::Verdict(_) => Err(Failure::Usage("not a command for a running Switchyard".into())),
     };
     result.unwrap_or_else(|failure| failure.end(output))

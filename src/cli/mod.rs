@@ -6,7 +6,9 @@ mod check;
 mod client;
 mod show;
 mod sidecar;
+mod simulate;
 mod verdict;
+mod simulate;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -64,6 +66,8 @@ enum Command {
     Check(Check),
     /// Say what is to be thought of Kubernetes objects, as `kubectl get -o json` prints them, and why. Asks nobody.
     Verdict(verdict::Verdict),
+    /// Play a story: what would happen if, through the real loop on a simulated world.
+    Simulate(simulate::Simulate),
     /// Show the steps that a running Switchyard would take now, and those it withholds.
     Plan(Read),
     /// Show every gate of a fleet with its verdict, what it saw and the query it asked.
@@ -91,6 +95,7 @@ impl Command {
             Self::Serve(_) | Self::Sidecar(_) | Self::Probe(_) => OutputFormat::Table,
             Self::Check(args) => args.output.output,
             Self::Verdict(args) => args.output.output,
+            Self::Simulate(args) => args.output.output,
             Self::Plan(Read { remote, .. })
             | Self::Explain(Read { remote, .. })
             | Self::History(History { remote, .. })
@@ -235,7 +240,10 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    if let Err(error) = telemetry::init(&cli.log_level, cli.log_format) {
+    // A story's transcript says more than the loop's log, whose times are not the story's.
+    let quiet = matches!(cli.command, Command::Simulate(_)) && cli.log_level == "info";
+    let level = if quiet { "off" } else { &cli.log_level };
+    if let Err(error) = telemetry::init(level, cli.log_format) {
         complain(&format!("--log.level: {error}"));
         return Exit::Usage.into();
     }
@@ -267,6 +275,7 @@ async fn run(cli: Cli) -> Exit {
             }
         },
         Command::Verdict(args) => verdict::run(&args),
+        Command::Simulate(args) => simulate::simulate(args).await,
         Command::Check(args) => check::check(&config_file, &args).await,
         Command::Sidecar(args) => sidecar::sidecar(args).await,
         Command::Probe(args) => sidecar::probe(args).await,

@@ -7,6 +7,9 @@ use crate::model::{
 
 use super::{View, fresh};
 
+/// Which gates judge which moves: [`judges`], except where a test proves what a gate is good for.
+pub type Judges = fn(MoveKind, Gate) -> bool;
+
 /// Whether a gate judges moves of this kind. A planned move by a person is not asked for by a signal, and the person
 /// answers for its time; it still goes only to a cluster that is proven able, and never beside another move.
 pub fn judges(kind: MoveKind, gate: Gate) -> bool {

@@ -14,7 +14,7 @@ use crate::model::{
     SignedDuration, Timestamp, Topology,
 };
 
-pub use gates::judges;
+pub use gates::{Judges, judges};
 pub use outcome::{FleetPass, Outcome, RequestAnswer};
 
 /// A request that no pass has judged within this time is not carried out: Switchyard was down, and the person is gone.
@@ -44,6 +44,8 @@ pub struct Input<'a> {
     pub requests: &'a [Request],
     /// Whether this process may decide.
     pub leadership: &'a Leadership,
+    /// Which gates judge which moves: [`judges`].
+    pub judges: Judges,
     /// The time.
     pub now: Timestamp,
 }
@@ -331,7 +333,8 @@ impl<'a> View<'a> {
             let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
             return refuse(Outcome::Blind, sentence);
         }
-        if let Some(moving) = self.latest.filter(|d| d.state == MoveState::Moving) {
+        let alone = (self.input.judges)(MoveKind::Switchover, Gate::SingleFlight);
+        if let Some(moving) = self.latest.filter(|d| alone && d.state == MoveState::Moving) {
             let sentence = format!(
                 "{name}: held by single_flight: the {} to {} is under way (generation {}).",
                 moving.kind, moving.to, moving.generation
@@ -376,7 +379,7 @@ impl<'a> View<'a> {
         let mut first: Option<FleetPass> = None;
         for &to in &proposal.candidates {
             let (gates, recheck) = self.gates(kind, proposal.from, Some(to), proposal.signal);
-            let closed = gates.iter().find(|g| !g.open && judges(kind, g.gate));
+            let closed = gates.iter().find(|g| !g.open && (self.input.judges)(kind, g.gate));
             let Some(closed) = closed else {
                 let sentence = format!("{name}: {kind} from {from} to {to}, because {}.", proposal.reason);
                 let mut pass = self.pass(Outcome::Decided, sentence, (gates.clone(), None));

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use act::{ActResult, Actor};
 
 use crate::{
-    decide::{FleetPass, Input, Outcome, RequestAnswer, decide, holder_able},
+    decide::{FleetPass, Input, Judges, Outcome, RequestAnswer, decide, holder_able},
     metrics::{self, DecisionLabels, Metrics, PhaseLabels},
     model::{
         Decision, Fence, Fleet, FleetName, FleetRunners, Generation, Leadership, MoveState, Observation,
@@ -48,6 +48,8 @@ pub struct Setup<W> {
     pub concurrency: usize,
     /// The world.
     pub world: W,
+    /// Which gates judge which moves: [`crate::decide::judges`].
+    pub judges: Judges,
 }
 
 /// The loop.
@@ -97,6 +99,7 @@ struct View<'a> {
     runners: &'a BTreeMap<FleetName, Seen<FleetRunners>>,
     requests: &'a [Request],
     leadership: &'a Leadership,
+    judges: Judges,
     now: Timestamp,
 }
 
@@ -112,6 +115,7 @@ impl<'a> View<'a> {
             overrides: &state.overrides,
             requests: self.requests,
             leadership: self.leadership,
+            judges: self.judges,
             now: self.now,
         }
     }
@@ -225,6 +229,7 @@ impl<W: World> Reconciler<W> {
             observation: &observation,
             runners: &runners,
             requests: &requests,
+            judges: setup.judges,
             leadership: &leadership,
             now,
         };

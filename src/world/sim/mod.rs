@@ -230,6 +230,17 @@ impl State {
         self.refresh();
     }
 
+    /// Whether nothing is wrong with anything.
+    pub fn is_whole(&self) -> bool {
+        let runner = |r: &SimRunner| r.polls() && r.scraped;
+        self.gitlab == SimGitlab::default()
+            && self.dns.writes.is_empty()
+            && self.dns.servers.iter().all(|s| !s.down && s.behind.is_none())
+            && self.prometheus.iter().all(|p| p.fault().is_none())
+            && self.runners.iter().all(runner)
+            && self.clock_ahead.is_zero()
+    }
+
     /// The clock of Switchyard's machine.
     pub fn clock(&self) -> Timestamp {
         self.now.checked_add(self.clock_ahead).unwrap_or(self.now)

@@ -64,6 +64,7 @@ impl Harness {
             period: std::time::Duration::from_secs(10),
             concurrency: 4,
             world: world.clone(),
+            judges: switchyard::decide::judges,
         };
         let (_, setup) = watch::channel(Arc::new(setup));
         let reconciler = Reconciler::new(setup, store.clone(), Arc::new(Notify::new()), sender, metrics);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard::{
-    decide::{FleetPass, Input, decide},
+    decide::{FleetPass, Input, decide, judges},
     model::{
         Action, Answer, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence, Failback,
         Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind, MoveState,
@@ -255,6 +255,7 @@ impl Case {
             overrides: &self.overrides,
             requests: &self.requests,
             leadership: &self.leadership,
+            judges,
             now: self.now,
         });
         passes.remove(&rnd()).expect("every fleet has a pass")

@@ -1,0 +1,367 @@
+//! Prometheus' rules and Alertmanager, as the shipped files set them up.
+//!
+//! Every Prometheus server evaluates the two fleet rules and the watchdog on what it scraped, sends what fires once a
+//! minute, and Alertmanager lets an alert end that nobody has sent for four minutes. Messages are the JSON of the real
+//! webhook, and what the poll reads is the JSON of the real `/api/v2/alerts`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::story::AlertmanagerFault;
+use crate::{
+    model::{Action, ClusterName, FleetName, Question, SignedDuration, Timestamp, Topology},
+    world::sim::State,
+};
+
+/// How often rules are evaluated, and how often Alertmanager looks at its groups.
+pub(super) const EVALUATION: SignedDuration = SignedDuration::from_secs(15);
+const FAILOVER_FOR: SignedDuration = SignedDuration::from_mins(1);
+const FAILOVER_KEEP: SignedDuration = SignedDuration::from_mins(5);
+const FAILBACK_FOR: SignedDuration = SignedDuration::from_mins(10);
+/// Prometheus sends what fires at most this often.
+const RESEND: SignedDuration = SignedDuration::from_mins(1);
+/// Four times that: then an alert that nobody sends has ended.
+const EXPIRY: SignedDuration = SignedDuration::from_mins(4);
+const REPEAT: SignedDuration = SignedDuration::from_mins(5);
+const REPEAT_WATCHDOG: SignedDuration = SignedDuration::from_mins(1);
+/// How long the second and third peer wait for the first.
+const PEER_WAIT: SignedDuration = SignedDuration::from_secs(15);
+const REORDERED_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// One alert: what its labels say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    action: Action,
+    about: Option<(FleetName, ClusterName)>,
+}
+
+impl Key {
+    fn name(&self) -> &'static str {
+        match self.action {
+            Action::Failover => "SwitchyardFailover",
+            Action::Failback => "SwitchyardFailback",
+            Action::Watchdog => "SwitchyardWatchdog",
+        }
+    }
+
+    fn labels(&self) -> BTreeMap<&'static str, String> {
+        let mut labels = BTreeMap::from([
+            ("alertname", self.name().to_owned()),
+            ("switchyard", self.action.as_str().to_owned()),
+        ]);
+        if let Some((fleet, cluster)) = &self.about {
+            labels.insert("fleet", fleet.to_string());
+            labels.insert("runner_cluster", cluster.to_string());
+        }
+        labels
+    }
+
+    fn fingerprint(&self) -> String {
+        // Any stable 64 bits do.
+        let text = format!("{:?}", self.labels());
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+
+    fn sentence(&self, ends: bool) -> Option<String> {
+        let (fleet, cluster) = self.about.as_ref()?;
+        let what = if ends { "ends" } else { "fires" };
+        Some(format!("{} about {fleet} in {cluster} {what}", self.name()))
+    }
+}
+
+/// One alert in one Prometheus server.
+#[derive(Debug, Clone, Default)]
+struct Rule {
+    pending: Option<Timestamp>,
+    firing: Option<Timestamp>,
+    last_true: Option<Timestamp>,
+    sent: Option<Timestamp>,
+}
+
+/// One alert in Alertmanager.
+#[derive(Debug, Clone)]
+struct Active {
+    starts_at: Timestamp,
+    expires: Timestamp,
+    updated_at: Timestamp,
+    /// The servers that say it fires.
+    by: BTreeSet<usize>,
+    ended: Option<Timestamp>,
+    /// What was sent last, and when.
+    notified: Option<Timestamp>,
+}
+
+/// A message on its way.
+struct Message {
+    due: Timestamp,
+    order: i64,
+    body: Vec<u8>,
+}
+
+/// Prometheus' rules and Alertmanager.
+#[derive(Default)]
+pub(super) struct Alerting {
+    rules: BTreeMap<(usize, Key), Rule>,
+    active: BTreeMap<Key, Active>,
+    messages: Vec<Message>,
+    silences: Vec<(ClusterName, Timestamp)>,
+    sequence: i64,
+    pub(super) fault: Option<AlertmanagerFault>,
+}
+
+impl Alerting {
+    pub(super) fn silence(&mut self, cluster: ClusterName, until: Timestamp) {
+        self.silences.push((cluster, until));
+    }
+
+    /// Evaluates every rule and sends what there is to send; what changed in Alertmanager comes back in words.
+    /// `holders` is what Switchyard exports; `listens` says whether it answers the webhook.
+    pub(super) fn tick(
+        &mut self,
+        world: &State,
+        topology: &Topology,
+        holders: &BTreeMap<FleetName, Vec<ClusterName>>,
+        listens: bool,
+    ) -> Vec<String> {
+        let now = world.now;
+        let mut said = Vec::new();
+        for server in 0..world.prometheus.len() {
+            if world.prometheus[server].evaluates() {
+                self.evaluate(server, world, topology, holders, &mut said);
+            }
+        }
+        self.notify(now, listens, &mut said);
+        said
+    }
+
+    fn evaluate(
+        &mut self,
+        server: usize,
+        world: &State,
+        topology: &Topology,
+        holders: &BTreeMap<FleetName, Vec<ClusterName>>,
+        said: &mut Vec<String>,
+    ) {
+        let now = world.now;
+        let watchdog = Key { action: Action::Watchdog, about: None };
+        self.rule(server, watchdog, true, SignedDuration::ZERO, SignedDuration::ZERO, now, said);
+        for (name, fleet) in &topology.fleets {
+            let samples = |question| world.answer(server, name, question).result.unwrap_or_default();
+            let (alive, able) = (samples(Question::Alive), samples(Question::Able));
+            let holders = holders.get(name).map(Vec::as_slice).unwrap_or_default();
+            for cluster in &fleet.prefer {
+                let holds = holders.contains(cluster);
+                let about = Some((name.clone(), cluster.clone()));
+                let dead = alive.get(cluster).is_some_and(|s| s.value < fleet.thresholds.failover) && holds;
+                let key = Key { action: Action::Failover, about: about.clone() };
+                self.rule(server, key, dead, FAILOVER_FOR, FAILOVER_KEEP, now, said);
+                if fleet.home() == Some(cluster) {
+                    let well = able.get(cluster).is_some_and(|s| s.value >= fleet.thresholds.failback);
+                    let key = Key { action: Action::Failback, about };
+                    self.rule(server, key, well && !holds, FAILBACK_FOR, SignedDuration::ZERO, now, said);
+                }
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a rule with its `for` and `keep_firing_for`, and where it runs"
+    )]
+    fn rule(
+        &mut self,
+        server: usize,
+        key: Key,
+        is: bool,
+        wait: SignedDuration,
+        keep: SignedDuration,
+        now: Timestamp,
+        said: &mut Vec<String>,
+    ) {
+        let rule = self.rules.entry((server, key.clone())).or_default();
+        if is {
+            rule.last_true = Some(now);
+            let pending = *rule.pending.get_or_insert(now);
+            if now.duration_since(pending) >= wait {
+                rule.firing.get_or_insert(now);
+            }
+        } else {
+            rule.pending = None;
+            if rule.firing.is_some() && rule.last_true.is_none_or(|at| now.duration_since(at) >= keep) {
+                (rule.firing, rule.sent) = (None, None);
+                if let Some(active) = self.active.get_mut(&key) {
+                    active.by.remove(&server);
+                }
+            }
+        }
+        if let Some(firing) = rule.firing
+            && rule.sent.is_none_or(|sent| now.duration_since(sent) >= RESEND)
+        {
+            rule.sent = Some(now);
+            self.receive(server, key, firing, now, said);
+        }
+    }
+
+    fn receive(
+        &mut self,
+        server: usize,
+        key: Key,
+        starts_at: Timestamp,
+        now: Timestamp,
+        said: &mut Vec<String>,
+    ) {
+        let expires = now.checked_add(EXPIRY).unwrap_or(now);
+        if self.active.get(&key).is_none_or(|active| active.ended.is_some()) {
+            said.extend(key.sentence(false));
+        }
+        let active = self.active.entry(key).or_insert_with(|| Active {
+            starts_at,
+            expires,
+            updated_at: now,
+            by: BTreeSet::new(),
+            ended: None,
+            notified: None,
+        });
+        if active.ended.take().is_some() {
+            // It fires again before anybody was told that it had ended.
+            active.starts_at = starts_at;
+        }
+        active.starts_at = active.starts_at.min(starts_at);
+        (active.expires, active.updated_at) = (expires, now);
+        active.by.insert(server);
+    }
+
+    fn muted(&self, key: &Key, now: Timestamp) -> bool {
+        let Some((_, cluster)) = &key.about else { return false };
+        self.silences.iter().any(|(silenced, until)| silenced == cluster && now < *until)
+    }
+
+    fn notify(&mut self, now: Timestamp, listens: bool, said: &mut Vec<String>) {
+        let reached = listens && self.fault != Some(AlertmanagerFault::Down);
+        let keys: Vec<Key> = self.active.keys().cloned().collect();
+        for key in keys {
+            let muted = self.muted(&key, now);
+            let Some(active) = self.active.get_mut(&key) else { continue };
+            if active.ended.is_none() && (active.by.is_empty() || now >= active.expires) {
+                active.ended = Some(now);
+                said.extend(key.sentence(true));
+            }
+            let ended = active.ended;
+            let repeat = if key.action == Action::Watchdog { REPEAT_WATCHDOG } else { REPEAT };
+            let due = match (ended, active.notified) {
+                (None, None) => true,
+                (None, Some(at)) => now.duration_since(at) >= repeat,
+                // One that was never told of is not told to have ended, nor does a watchdog send it.
+                (Some(_), notified) => notified.is_some() && key.action != Action::Watchdog,
+            };
+            if ended.is_some() && (muted || !due) {
+                self.active.remove(&key);
+                continue;
+            }
+            if muted || !due || !reached {
+                continue;
+            }
+            active.notified = Some(now);
+            let starts_at = active.starts_at;
+            if ended.is_some() {
+                self.active.remove(&key);
+            }
+            let lost = match self.fault {
+                Some(AlertmanagerFault::LostResolve) => ended.is_some(),
+                Some(AlertmanagerFault::LostFiring) => ended.is_none() && key.action != Action::Watchdog,
+                _ => false,
+            };
+            if !lost {
+                self.send(&key, starts_at, ended, now);
+            }
+        }
+    }
+
+    fn send(&mut self, key: &Key, starts_at: Timestamp, ended: Option<Timestamp>, now: Timestamp) {
+        let status = if ended.is_some() { "resolved" } else { "firing" };
+        let alert = json!({
+            "status": status,
+            "labels": key.labels(),
+            "annotations": {},
+            "startsAt": starts_at,
+            "endsAt": ended.map_or("0001-01-01T00:00:00Z".to_owned(), |at| at.to_string()),
+            "generatorURL": "",
+            "fingerprint": key.fingerprint(),
+        });
+        let body = json!({
+            "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": status, "receiver": "switchyard",
+            "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "", "alerts": [alert],
+        })
+        .to_string()
+        .into_bytes();
+        let later = |by: SignedDuration| now.checked_add(by).unwrap_or(now);
+        let order = self.sequence;
+        self.sequence += 1;
+        let mut push =
+            |due, order, body: &Vec<u8>| self.messages.push(Message { due, order, body: body.clone() });
+        match self.fault {
+            Some(AlertmanagerFault::Duplicates) => {
+                for peer in 0..3 {
+                    push(later(PEER_WAIT * peer), order, &body);
+                }
+            }
+            Some(AlertmanagerFault::Reorder) => {
+                let step = REORDERED_FOR.as_secs();
+                let due = (now.as_second() / step + 1) * step;
+                push(Timestamp::from_second(due).unwrap_or(now), -order, &body);
+            }
+            Some(AlertmanagerFault::Late(by)) => push(later(by), order, &body),
+            _ => push(now, order, &body),
+        }
+    }
+
+    /// When the next message arrives.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.messages.iter().map(|m| m.due).min()
+    }
+
+    /// The messages that arrive now, in the order in which they do.
+    pub(super) fn arriving(&mut self, now: Timestamp) -> Vec<Vec<u8>> {
+        let (mut due, later): (Vec<Message>, Vec<Message>) =
+            std::mem::take(&mut self.messages).into_iter().partition(|m| m.due <= now);
+        self.messages = later;
+        due.sort_by_key(|m| (m.due, m.order));
+        due.into_iter().map(|m| m.body).collect()
+    }
+
+    /// What `/api/v2/alerts` answers; nothing when nobody answers.
+    pub(super) fn answer(&self, now: Timestamp) -> Option<Vec<u8>> {
+        if self.fault == Some(AlertmanagerFault::Down) {
+            return None;
+        }
+        let rows: Vec<Value> = self
+            .active
+            .iter()
+            .filter(|(_, active)| active.ended.is_none())
+            .map(|(key, active)| {
+                let muted = self.muted(key, now);
+                let silenced: &[&str] = if muted { &["a-silence"] } else { &[] };
+                json!({
+                    "labels": key.labels(),
+                    "annotations": {},
+                    "startsAt": active.starts_at,
+                    "endsAt": active.expires,
+                    "updatedAt": active.updated_at,
+                    "fingerprint": key.fingerprint(),
+                    "generatorURL": "",
+                    "receivers": [{"name": "switchyard"}],
+                    "status": {
+                        "state": if muted { "suppressed" } else { "active" },
+                        "silencedBy": silenced,
+                        "inhibitedBy": [],
+                    },
+                })
+            })
+            .collect();
+        Some(Value::from(rows).to_string().into_bytes())
+    }
+}

@@ -1,0 +1,263 @@
+//! What happens in a story, done to the simulated world or by a person to Switchyard.
+
+use super::{
+    engine::{PlayError, Player, later},
+    story::{CrashAt, Deed, DnsFault, Fate, GitlabFault, Happening, Part, Who},
+};
+use crate::{
+    model::{FleetName, Manager, Override, OverrideKind, RecordSet, RunnerId, Tag},
+    store::NewRequest,
+    world::{
+        World as _,
+        sim::{Chance, Crash, Process, SimGitlab, SimRunner},
+    },
+};
+
+/// Who does what people do.
+const PERSON: &str = "ada";
+const REASON: &str = "a story";
+const MOST_TAGS: usize = 50;
+
+pub(super) async fn happens(player: &mut Player<'_>, what: &Happening) -> Result<(), PlayError> {
+    match what {
+        Happening::Runners(who, fate) => runners(player, who, *fate),
+        Happening::Gitlab(fault) => gitlab(player, *fault),
+        Happening::Dns(fault) => dns(player, fault),
+        Happening::Prometheus(server, fault, about) => {
+            let mut state = player.world.state();
+            for index in 0..state.prometheus.len() {
+                if server.is_none_or(|server| server == index) {
+                    state.break_prometheus(index, Some(*fault), about.as_ref());
+                }
+            }
+        }
+        Happening::Alertmanager(fault) => player.alerting.fault = Some(*fault),
+        Happening::Mend(part) => mend(player, *part),
+        Happening::Human(deed) => return human(player, deed).await,
+        Happening::Crash(CrashAt::Now) if player.runs() => return player.crashed("between two passes").await,
+        Happening::Crash(CrashAt::Now) => {}
+        Happening::Crash(CrashAt::BeforeStep(n)) => {
+            player.world.state().crash = Some(Crash::BeforeStep(*n));
+        }
+        Happening::Crash(CrashAt::AfterStep(n)) => player.world.state().crash = Some(Crash::AfterStep(*n)),
+        Happening::Crash(CrashAt::AfterRecord(n)) => player.crash_after_record(*n),
+        Happening::Running(false) => player.stop(),
+        Happening::Running(true) if !player.runs() => return player.start_again().await,
+        Happening::Running(true) => {}
+        Happening::Clock(by) => {
+            let mut state = player.world.state();
+            state.clock_ahead += *by;
+        }
+        Happening::Expect(..) => {}
+    }
+    Ok(())
+}
+
+fn runners(player: &Player<'_>, who: &Who, fate: Fate) {
+    let mut state = player.world.state();
+    let now = state.now;
+    let change = |runner: &mut SimRunner| match fate {
+        Fate::Kill => runner.process = Process::Dead,
+        Fate::Revive => {
+            runner.process = Process::Polling;
+            (runner.scraped, runner.reaches_gitlab) = (true, true);
+        }
+        Fate::Partition => (runner.scraped, runner.reaches_gitlab) = (false, false),
+        Fate::PartitionFromGitlab => runner.reaches_gitlab = false,
+        Fate::PartitionFromPrometheus => runner.scraped = false,
+        Fate::Heal => (runner.scraped, runner.reaches_gitlab) = (true, true),
+        Fate::Slow if runner.process != Process::Dead => runner.process = Process::Slow,
+        Fate::Sleep(lasts) if runner.process != Process::Dead => {
+            runner.process = Process::Asleep { until: later(now, lasts) };
+        }
+        Fate::Wake if runner.process != Process::Dead => runner.process = Process::Polling,
+        Fate::Slow | Fate::Sleep(_) | Fate::Wake => {}
+    };
+    match who {
+        Who::Runner(id) => {
+            if let Some(runner) = state.runner(*id) {
+                change(runner);
+            }
+        }
+        Who::Cluster(cluster, share) => {
+            let mut pool: Vec<&mut SimRunner> =
+                state.runners.iter_mut().filter(|r| r.cluster == *cluster).collect();
+            let hit = (pool.len() * usize::from(*share)).div_ceil(100);
+            pool.iter_mut().take(hit).for_each(|runner| change(runner));
+        }
+    }
+    state.refresh();
+}
+
+fn gitlab(player: &Player<'_>, fault: GitlabFault) {
+    let mut state = player.world.state();
+    match fault {
+        GitlabFault::Down => state.gitlab.down = true,
+        GitlabFault::RateLimit => state.gitlab.rate_limited = true,
+        GitlabFault::StaleReads => state.freeze_gitlab(),
+        GitlabFault::Slow(by) => state.gitlab.slow = by,
+        GitlabFault::Writes(fault, percent) => state.gitlab.writes.push(Chance { fault, percent }),
+    }
+    state.refresh();
+}
+
+fn dns(player: &Player<'_>, fault: &DnsFault) {
+    let mut state = player.world.state();
+    match fault {
+        DnsFault::Down(server) => {
+            for (index, it) in state.dns.servers.iter_mut().enumerate() {
+                it.down |= server.is_none_or(|server| server == index);
+            }
+        }
+        DnsFault::Behind(server) => state.freeze_server(*server),
+        DnsFault::Writes(fault, percent) => {
+            state.dns.writes.push(Chance { fault: *fault, percent: *percent });
+        }
+    }
+}
+
+pub(super) fn mend(player: &mut Player<'_>, part: Part) {
+    let is = |one: Part| part == one || part == Part::Everything;
+    let mut state = player.world.state();
+    if is(Part::Gitlab) {
+        state.gitlab = SimGitlab::default();
+        state.refresh();
+    }
+    if is(Part::Dns) {
+        state.dns.writes.clear();
+        for server in &mut state.dns.servers {
+            (server.down, server.behind) = (false, None);
+        }
+    }
+    if is(Part::Prometheus) {
+        for index in 0..state.prometheus.len() {
+            state.break_prometheus(index, None, None);
+        }
+    }
+    drop(state);
+    if is(Part::Alertmanager) {
+        player.alerting.fault = None;
+    }
+}
+
+/// The fleet that a runner belongs to was changed by hand.
+fn touch(player: &mut Player<'_>, runner: RunnerId, change: impl FnOnce(&mut SimRunner)) {
+    let fleet = {
+        let mut state = player.world.state();
+        let Some(runner) = state.runner(runner) else { return };
+        change(runner);
+        runner.fleet.clone()
+    };
+    player.touched.insert(fleet);
+}
+
+async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
+    let clock = player.world.now();
+    let (author, reason) = (PERSON.to_owned(), REASON.to_owned());
+    match deed {
+        Deed::Retag(id) => {
+            let fleets = player.topology.fleets.clone();
+            touch(player, *id, |runner| {
+                let Some(fleet) = fleets.get(&runner.fleet) else { return };
+                if !runner.record.tags.remove(&fleet.routing_tag) {
+                    runner.record.tags.insert(fleet.routing_tag.clone());
+                }
+            });
+        }
+        Deed::PauseRunner(id, paused) => touch(player, *id, |runner| runner.record.paused = *paused),
+        Deed::FillTags(id) => touch(player, *id, |runner| {
+            let more = (1..).filter_map(|n| format!("extra-{n}").parse::<Tag>().ok());
+            let missing = MOST_TAGS.saturating_sub(runner.record.tags.len());
+            runner.record.tags.extend(more.take(missing));
+        }),
+        Deed::Delete(id) => {
+            touch(player, *id, |_| {});
+            player.world.state().runners.retain(|r| r.record.id != *id);
+        }
+        Deed::Register(id, fleet, cluster, tagged) => {
+            if let Some(fleet) = player.topology.fleets.get(fleet) {
+                let mut state = player.world.state();
+                state.runners.retain(|r| r.record.id != *id);
+                state.add_runner(fleet, cluster, *id, *tagged);
+            }
+        }
+        Deed::ShareToken(fleet, one, other) => share_token(player, fleet, one, other),
+        Deed::EditDns(fleet, cluster, text) => {
+            let ttl =
+                player.topology.fleets.get(fleet).and_then(|f| f.dns.as_ref()).map_or(30, |dns| dns.ttl);
+            let record = cluster
+                .as_ref()
+                .and_then(|cluster| player.topology.fleets.get(fleet)?.record_set(cluster))
+                .unwrap_or_else(|| RecordSet {
+                    ttl,
+                    values: [format!("{}.", text.trim_end_matches('.'))].into(),
+                });
+            if let Some(name) = player.world.state().names.get_mut(fleet) {
+                name.record = Some(record);
+            }
+            player.touched.insert(fleet.clone());
+        }
+        Deed::Pause(fleet, lasts) => {
+            let until = lasts.map(|lasts| later(clock, lasts));
+            let kind = OverrideKind::Pause;
+            let fleet = fleet.clone();
+            let pause = Override { fleet, kind, reason, author, since: clock, until };
+            player.store.set_override(&pause).await?;
+            player.bell.notify_one();
+        }
+        Deed::Resume(fleet) => {
+            let kind = OverrideKind::Pause;
+            player.store.lift_override(fleet.as_ref(), kind, &author, &reason, clock).await?;
+            player.bell.notify_one();
+        }
+        Deed::Ack(fleet) => {
+            player.watcher.acknowledged(fleet);
+            player.store.acknowledge(fleet, &author, &reason, clock).await?;
+            player.bell.notify_one();
+        }
+        Deed::Switch(fleet, from, to) => {
+            let request = NewRequest {
+                fleet: fleet.clone(),
+                to: to.clone(),
+                expected: from.clone(),
+                reason,
+                author,
+                at: clock,
+            };
+            let id = player.store.add_request(&request).await?;
+            player.requests.insert(id);
+            player.bell.notify_one();
+        }
+        Deed::Silence(cluster, lasts) => {
+            let until = later(player.now(), *lasts);
+            player.alerting.silence(cluster.clone(), until);
+        }
+        Deed::Enable(fleet, enabled) => {
+            let mut topology = player.topology.clone();
+            if let Some(fleet) = topology.fleets.get_mut(fleet) {
+                fleet.enabled = *enabled;
+            }
+            player.configure(topology);
+        }
+    }
+    Ok(())
+}
+
+/// The first runner's record of one cluster gets the processes of the other as its managers.
+fn share_token(
+    player: &Player<'_>,
+    fleet: &FleetName,
+    one: &crate::model::ClusterName,
+    other: &crate::model::ClusterName,
+) {
+    let mut state = player.world.state();
+    let managers: Vec<Manager> = state
+        .runners
+        .iter()
+        .filter(|r| r.fleet == *fleet && r.cluster == *other)
+        .filter_map(|r| r.record.managers.first().cloned())
+        .collect();
+    if let Some(runner) = state.runners.iter_mut().find(|r| r.fleet == *fleet && r.cluster == *one) {
+        runner.record.managers.extend(managers);
+    }
+}

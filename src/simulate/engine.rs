@@ -1,0 +1,613 @@
+//! Plays a story: the real loop, intake and store around the simulated world, on virtual time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    alerting::{Alerting, EVALUATION},
+    deeds,
+    promises::{Around, Broken, Watcher},
+    story::{Claim, Event, Happening, Property, Story},
+    transcript::{Entry, Kind, Report, Struck},
+};
+use crate::{
+    decide::Judges,
+    intake::Intake,
+    metrics::Metrics,
+    model::{ClusterName, FleetName, RunnerId, SignedDuration, StepOutcome, Timestamp, Topology},
+    reconcile::{Reconciler, Setup, Wake},
+    status::Status,
+    store::{self, HistoryEntry, Holder, Store},
+    world::{
+        SimWorld, World,
+        sim::{Crash, Pace, SimDns, SimPrometheus},
+    },
+};
+
+/// A Friday morning.
+const BEGINNING: i64 = 1_800_000_000;
+/// How long a process that ended takes to be back.
+const RESTART: SignedDuration = SignedDuration::from_secs(5);
+/// How soon the loop looks after its bell rang.
+const BELL: SignedDuration = SignedDuration::from_millis(250);
+/// Rules bridge a gap in what Switchyard exports for so long.
+const EXPORT_KEPT: SignedDuration = SignedDuration::from_mins(2);
+/// When nothing has been wrong for so long, every move has come to its end.
+const CALM: SignedDuration = SignedDuration::from_mins(20);
+/// More history is never written in one pass.
+const HISTORY: u32 = 200;
+
+/// Why a story could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// There is no place for the store.
+    #[error("no temporary directory for the simulated store")]
+    Directory(#[from] std::io::Error),
+    /// The store failed.
+    #[error("the simulated store failed")]
+    Store(#[from] store::Error),
+    /// The loop failed.
+    #[error("the loop failed")]
+    Pass(#[from] crate::reconcile::PassError),
+}
+
+/// Plays a story to its end. `judges` says which gates judge which moves; anything but [`crate::decide::judges`] is for
+/// tests that prove what a gate is good for.
+///
+/// # Errors
+/// When there is no place for the store, or it fails.
+pub async fn play(story: &Story, judges: Judges) -> Result<Report, PlayError> {
+    let mut player = Player::new(story, judges).await?;
+    let result = player.play().await;
+    let Player { report, store, directory, .. } = player;
+    let closed = store.close().await;
+    drop(directory);
+    result?;
+    closed?;
+    Ok(report)
+}
+
+/// A directory for the store: in memory, where the system has such a place. What a power cut would take is not
+/// simulated.
+fn directory() -> std::io::Result<tempfile::TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("switchyard-simulate-");
+    match builder.tempdir_in(Path::new("/dev/shm")) {
+        Ok(directory) => Ok(directory),
+        Err(_) => builder.tempdir(),
+    }
+}
+
+/// Everything that takes part.
+pub(super) struct Player<'a> {
+    story: &'a Story,
+    judges: Judges,
+    pub(super) topology: Topology,
+    pub(super) world: SimWorld,
+    pub(super) alerting: Alerting,
+    pub(super) store: Store,
+    pub(super) bell: Arc<Notify>,
+    pub(super) watcher: Watcher,
+    /// Fleets that a person has changed by hand since their last decision.
+    pub(super) touched: BTreeSet<FleetName>,
+    /// Requests that wait for an answer: number and author's words.
+    pub(super) requests: BTreeSet<i64>,
+    intake: Intake,
+    topologies: watch::Sender<Arc<Topology>>,
+    setup: watch::Sender<Arc<Setup<SimWorld>>>,
+    metrics: Arc<Metrics>,
+    status_sender: watch::Sender<Arc<Status>>,
+    status: watch::Receiver<Arc<Status>>,
+    poll_bell: Arc<Notify>,
+    reconciler: Option<Reconciler<SimWorld>>,
+    shutdown: CancellationToken,
+    directory: tempfile::TempDir,
+    beginning: Timestamp,
+    /// When the loop looks next.
+    wake: Timestamp,
+    evaluate: Timestamp,
+    poll: Option<Timestamp>,
+    stopped: Option<Timestamp>,
+    crash_after_record: Option<u64>,
+    seen_entry: i64,
+    seen_sent: usize,
+    watchdog: Option<Timestamp>,
+    pub(super) report: Report,
+}
+
+impl<'a> Player<'a> {
+    async fn new(story: &'a Story, judges: Judges) -> Result<Self, PlayError> {
+        let beginning = Timestamp::from_second(BEGINNING).unwrap_or(Timestamp::UNIX_EPOCH);
+        let world = SimWorld::new(beginning, story.seed);
+        {
+            let mut state = world.state();
+            state.pace = Pace::REAL;
+            state.prometheus = (0..story.prometheus).map(SimPrometheus::new).collect();
+            state.dns = SimDns::new(story.dns);
+            for (name, start) in &story.starts {
+                if let Some(fleet) = story.topology.fleets.get(name) {
+                    state.add_fleet(fleet, start.runners, start.holder.as_ref());
+                }
+            }
+        }
+        let directory = directory()?;
+        let url = format!("sqlite://{}", directory.path().join("simulated.db").display());
+        let holder = Holder { listen: "nowhere".to_owned(), now: beginning };
+        let store = Store::open(&url, &holder).await?;
+        let (status_sender, status) = watch::channel(Arc::new(Status::default()));
+        let metrics = Arc::new(Metrics::new(status.clone(), store.clone(), beginning));
+        let topology = story.topology.clone();
+        let (topologies, known) = watch::channel(Arc::new(topology.clone()));
+        let (bell, poll_bell) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let intake = Intake::new(store.clone(), known, metrics.clone(), bell.clone(), poll_bell.clone());
+        let (setup, _) = watch::channel(Arc::new(new_setup(story, &topology, &world, judges)));
+        let mut player = Self {
+            story,
+            judges,
+            topology,
+            world,
+            alerting: Alerting::default(),
+            store,
+            bell,
+            watcher: Watcher::default(),
+            touched: BTreeSet::new(),
+            requests: BTreeSet::new(),
+            intake,
+            topologies,
+            setup,
+            metrics,
+            status_sender,
+            status,
+            poll_bell,
+            reconciler: None,
+            shutdown: CancellationToken::new(),
+            directory,
+            beginning,
+            wake: beginning,
+            evaluate: beginning,
+            poll: story.poll.map(|_| beginning),
+            stopped: None,
+            crash_after_record: None,
+            seen_entry: 0,
+            seen_sent: 0,
+            watchdog: None,
+            report: Report::default(),
+        };
+        player.start();
+        Ok(player)
+    }
+
+    fn start(&mut self) {
+        self.reconciler = Some(Reconciler::new(
+            self.setup.subscribe(),
+            self.store.clone(),
+            self.bell.clone(),
+            self.status_sender.clone(),
+            self.metrics.clone(),
+        ));
+    }
+
+    /// A changed configuration, as a reload brings it.
+    pub(super) fn configure(&mut self, topology: Topology) {
+        self.topologies.send_replace(Arc::new(topology.clone()));
+        self.setup.send_replace(Arc::new(new_setup(self.story, &topology, &self.world, self.judges)));
+        self.topology = topology;
+        self.bell.notify_one();
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.world.state().now
+    }
+
+    pub(super) fn say(&mut self, kind: Kind, fleet: Option<&FleetName>, text: impl Into<String>) {
+        self.say_at(self.now(), kind, fleet, text);
+    }
+
+    fn say_at(&mut self, at: Timestamp, kind: Kind, fleet: Option<&FleetName>, text: impl Into<String>) {
+        let at = at.duration_since(self.beginning);
+        self.report.entries.push(Entry { at, kind, fleet: fleet.cloned(), text: text.into() });
+    }
+
+    async fn play(&mut self) -> Result<(), PlayError> {
+        let end = later(self.beginning, self.story.end);
+        let mut events = self.story.events.iter().peekable();
+        loop {
+            let due = |event: &&Event| later(self.beginning, event.at);
+            let mut next = self.evaluate;
+            next = events.peek().map(due).map_or(next, |at| next.min(at));
+            next = self.poll.map_or(next, |at| next.min(at));
+            next = self.alerting.next().map_or(next, |at| next.min(at));
+            if self.reconciler.is_some() {
+                next = next.min(self.wake);
+            }
+            if next > end {
+                break;
+            }
+            let now = self.now();
+            if next > now {
+                self.world.state().advance(next.duration_since(now));
+            }
+            let now = self.now();
+            let mut expects = Vec::new();
+            while let Some(event) = events.next_if(|event| later(self.beginning, event.at) <= now) {
+                match &event.what {
+                    Happening::Expect(..) => expects.push(event),
+                    _ => self.happens(event).await?,
+                }
+            }
+            self.bring(now).await?;
+            self.look_if_due().await?;
+            for event in expects {
+                self.expects(event);
+            }
+        }
+        self.end(end).await
+    }
+
+    /// When nothing has been wrong for long, everything must have come to rest.
+    async fn end(&mut self, end: Timestamp) -> Result<(), PlayError> {
+        let done = |event: &&Event| !matches!(event.what, Happening::Expect(..));
+        let last =
+            self.story.events.iter().rfind(done).map_or(self.beginning, |e| later(self.beginning, e.at));
+        let whole = self.world.state().is_whole() && self.alerting.fault.is_none() && self.runs();
+        if !whole || end.duration_since(last) < CALM {
+            return Ok(());
+        }
+        let state = self.store.load(self.world.now()).await?;
+        for (name, fleet) in &self.topology.fleets {
+            let holders = fleet.assign(&self.world.runners());
+            let holders: Vec<ClusterName> =
+                holders.holders(&fleet.routing_tag).into_iter().cloned().collect();
+            let touched = self.touched.contains(name) || !state.overrides.is_empty();
+            self.watcher.calm(fleet, state.decisions.get(name), &holders, touched);
+        }
+        for broken in self.watcher.take() {
+            self.breaks(broken);
+        }
+        Ok(())
+    }
+
+    /// Alerts come in, by webhook and by poll.
+    async fn bring(&mut self, now: Timestamp) -> Result<(), PlayError> {
+        if now >= self.evaluate {
+            let exported = self.stopped.is_none_or(|at| now.duration_since(at) <= EXPORT_KEPT);
+            let holders = if exported { self.holders() } else { BTreeMap::new() };
+            let listens = self.reconciler.is_some();
+            let said = self.alerting.tick(&self.world.state(), &self.topology, &holders, listens);
+            for sentence in said {
+                self.say(Kind::Alert, None, sentence);
+            }
+            self.evaluate = later(now, EVALUATION);
+        }
+        let clock = self.world.now();
+        for body in self.alerting.arriving(now) {
+            if self.reconciler.is_none() {
+                continue;
+            }
+            if let Ok(parsed) = self.intake.parse(&body, clock) {
+                self.heard(&parsed.signals, clock);
+                self.intake.take(parsed).await?;
+            }
+        }
+        if let (Some(at), Some(period)) = (self.poll, self.story.poll)
+            && now >= at
+        {
+            self.poll = Some(later(now, period));
+            if let (Some(body), true) = (self.alerting.answer(now), self.reconciler.is_some())
+                && let Ok(parsed) = self.intake.parse_poll(&body, clock)
+            {
+                self.heard(&parsed.signals, clock);
+                self.intake.take_poll(parsed).await?;
+            }
+        }
+        // Told that alerts are missing from a message, the poll comes at once.
+        if self.poll_bell.notified().now_or_never().is_some() && self.story.poll.is_some() {
+            self.poll = Some(now);
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, signals: &[crate::model::Signal], clock: Timestamp) {
+        if signals.iter().any(|s| s.action == crate::model::Action::Watchdog) {
+            self.watchdog = Some(clock);
+        }
+    }
+
+    /// What Switchyard exports.
+    fn holders(&self) -> BTreeMap<FleetName, Vec<ClusterName>> {
+        let status = self.status.borrow();
+        let holders = |fleet: &crate::status::FleetStatus| fleet.observed_holders.known().cloned();
+        status.fleets.iter().filter_map(|(name, fleet)| Some((name.clone(), holders(fleet)?))).collect()
+    }
+
+    async fn look_if_due(&mut self) -> Result<(), PlayError> {
+        let now = self.now();
+        if self.bell.notified().now_or_never().is_some() {
+            self.wake = self.wake.min(later(now, BELL));
+        }
+        if self.reconciler.is_some() && now >= self.wake {
+            self.look().await?;
+        }
+        Ok(())
+    }
+
+    /// One pass of the loop, unless it ends in the middle of it.
+    async fn look(&mut self) -> Result<(), PlayError> {
+        let Some(mut reconciler) = self.reconciler.take() else { return Ok(()) };
+        let before = self.store.stats().operations;
+        let wake = {
+            let pass = pin!(reconciler.pass(&self.shutdown));
+            let store = &self.store;
+            let left = self.crash_after_record;
+            let pass = until_records(pass, || store.stats().operations - before, left);
+            tokio::select! {
+                biased;
+                wake = pass => wake,
+                () = self.world.crashed() => None,
+            }
+        };
+        self.report.passes += 1;
+        let written = self.store.stats().operations - before;
+        match wake {
+            Some(wake) => {
+                self.reconciler = Some(reconciler);
+                let wait = match wake? {
+                    Wake::Now => SignedDuration::ZERO,
+                    Wake::In(wait) => SignedDuration::try_from(wait).unwrap_or(RESTART),
+                };
+                self.wake = later(self.now(), wait);
+                self.crash_after_record = self.crash_after_record.map(|left| left.saturating_sub(written));
+                self.watch(written > 0).await?;
+            }
+            None => {
+                drop(reconciler);
+                let place = {
+                    let mut state = self.world.state();
+                    match state.crash.take() {
+                        Some(Crash::Reached { before, phase }) => {
+                            let side = if before { "before" } else { "after" };
+                            format!("{side} a step of {}", phase.as_str())
+                        }
+                        _ => "after a change of the store".to_owned(),
+                    }
+                };
+                self.crash_after_record = None;
+                self.crashed(&place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The process has ended, and comes back soon.
+    pub(super) async fn crashed(&mut self, place: &str) -> Result<(), PlayError> {
+        self.reconciler = None;
+        self.report.struck.push(Struck(place.to_owned()));
+        self.watch(true).await?;
+        self.say(Kind::Process, None, format!("Switchyard ends {place}, and starts again"));
+        self.world.state().advance(RESTART);
+        self.start_again().await
+    }
+
+    pub(super) async fn start_again(&mut self) -> Result<(), PlayError> {
+        self.stopped = None;
+        self.store.mark_interrupted(self.world.now()).await?;
+        self.start();
+        self.wake = self.now();
+        Ok(())
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.reconciler = None;
+        self.stopped = Some(self.now());
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.reconciler.is_some()
+    }
+
+    pub(super) fn crash_after_record(&mut self, records: u64) {
+        self.crash_after_record = Some(records);
+    }
+
+    /// Tells what the pass did, and watches the promises.
+    async fn watch(&mut self, wrote: bool) -> Result<(), PlayError> {
+        let (clock, ahead) = (self.world.now(), self.world.state().clock_ahead);
+        let first = self.report.entries.len();
+        let mut news = Vec::new();
+        if wrote {
+            news = self.store.history(None, HISTORY).await?;
+            news.retain(|entry| entry.id() > self.seen_entry);
+            news.sort_by_key(HistoryEntry::id);
+        }
+        if let Some(last) = news.last() {
+            self.seen_entry = last.id();
+        }
+        let look = self.world.state().last_look.clone();
+        for entry in &news {
+            let at = entry.at().checked_sub(ahead).unwrap_or(entry.at());
+            match entry {
+                HistoryEntry::Decision { decision, .. } => {
+                    if let Some(look) = &look {
+                        let around = Around {
+                            topology: &self.topology,
+                            look,
+                            watchdog: self.watchdog,
+                            now: decision.decided_at,
+                        };
+                        self.watcher.decided(decision, &around);
+                    }
+                    self.touched.remove(&decision.fleet);
+                    let text = format!("generation {}: {}", decision.generation, told(decision));
+                    self.say_at(at, Kind::Decision, Some(&decision.fleet), text);
+                }
+                HistoryEntry::Event { event, .. } => {
+                    let kind = if event.author.is_some() { Kind::Answer } else { Kind::Outcome };
+                    let text = format!("[{}] {}", event.outcome, event.sentence);
+                    self.say_at(at, kind, event.fleet.as_ref(), text);
+                }
+                HistoryEntry::Step(_) => {}
+            }
+        }
+        self.steps();
+        // Stable: what happened at once stays in its order.
+        self.report.entries[first..].sort_by_key(|entry| entry.at);
+        if wrote {
+            let state = self.store.load(clock).await?;
+            self.watcher.stored(&state.decisions, clock);
+        }
+        self.answers();
+        for broken in self.watcher.take() {
+            self.breaks(broken);
+        }
+        Ok(())
+    }
+
+    fn breaks(&mut self, broken: Broken) {
+        self.say(Kind::Broken, None, broken.to_string());
+        self.report.broken.push(broken);
+    }
+
+    fn steps(&mut self) {
+        let (sent, runners) = {
+            let state = self.world.state();
+            let runners: BTreeMap<RunnerId, ClusterName> =
+                state.runners.iter().map(|r| (r.record.id, r.cluster.clone())).collect();
+            (state.sent[self.seen_sent..].to_vec(), runners)
+        };
+        self.seen_sent += sent.len();
+        for sent in sent {
+            self.watcher.sent(&self.topology, &sent, &runners);
+            let outcome = match &sent.outcome {
+                None => "it happened, and nobody was told".to_owned(),
+                Some(StepOutcome::Done) => "done".to_owned(),
+                Some(StepOutcome::Failed { why, .. }) => format!("failed: {why}"),
+                Some(StepOutcome::Unknown(why)) => {
+                    let really = if sent.happened { "it happened" } else { "it did not happen" };
+                    format!("unknown: {why} ({really})")
+                }
+            };
+            let at = sent.at.duration_since(self.beginning);
+            let text = format!("{}: {outcome}", sent.step);
+            let fleet = Some(sent.fence.fleet.clone());
+            self.report.entries.push(Entry { at, kind: Kind::Step, fleet, text });
+        }
+    }
+
+    fn answers(&mut self) {
+        let status = self.status.borrow().clone();
+        for (id, answer) in &status.answers {
+            if self.requests.remove(id) {
+                self.say(Kind::Answer, None, format!("[{}] {}", answer.outcome, answer.sentence));
+            }
+        }
+    }
+
+    async fn happens(&mut self, event: &Event) -> Result<(), PlayError> {
+        self.say(Kind::Event, None, event.text.clone());
+        deeds::happens(self, &event.what).await
+    }
+
+    fn expects(&mut self, event: &Event) {
+        let Happening::Expect(fleet, claim) = &event.what else { return };
+        let wrong = self.wrong(fleet, claim);
+        let kind = if wrong.is_some() { Kind::Unmet } else { Kind::Met };
+        let seen = wrong.map(|seen| format!(": {seen}")).unwrap_or_default();
+        *(if seen.is_empty() { &mut self.report.met } else { &mut self.report.unmet }) += 1;
+        self.say(kind, Some(fleet), format!("{}{seen}", event.text));
+    }
+
+    /// What is so instead, if the claim does not hold.
+    fn wrong(&self, name: &FleetName, claim: &Claim) -> Option<String> {
+        let fleet = self.topology.fleets.get(name)?;
+        let status = self.status.borrow();
+        let Some(told) = status.fleets.get(name) else { return Some("no pass was taken".to_owned()) };
+        let differs = |wanted: String, is: String| (wanted != is).then_some(format!("it is {is}"));
+        match claim {
+            Claim::Holder(wanted) => {
+                let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                differs(wanted.join(" and "), self.world.holders(fleet).join(" and "))
+            }
+            Claim::Decided(wanted) => {
+                let is = told.intended_holder.as_ref().map_or("nobody", ClusterName::as_str);
+                differs(wanted.to_string(), is.to_owned())
+            }
+            Claim::Dns(wanted) => {
+                let wanted = fleet.record_set(wanted).map(|set| set.values.into_iter().collect::<Vec<_>>());
+                differs(wanted.unwrap_or_default().join(" "), self.world.dns(name))
+            }
+            Claim::Outcome(wanted) => {
+                let is = told.outcome.to_string();
+                (*wanted != is).then(|| format!("it is {is}: {}", told.sentence))
+            }
+            Claim::Gate(gate, open) => match told.gates.iter().find(|report| report.gate == *gate) {
+                None => Some("it was not judged".to_owned()),
+                Some(report) => (report.open != *open).then(|| report.saw.clone()),
+            },
+            Claim::Moves(wanted) => {
+                let mine = |e: &&Entry| e.kind == Kind::Decision && e.fleet.as_ref() == Some(name);
+                let decisions = self.report.entries.iter().filter(mine);
+                let moves = decisions.filter(|e| !e.text.contains(": adopt ")).count();
+                differs(wanted.to_string(), moves.to_string())
+            }
+            Claim::Is(property, wanted) => {
+                let is = match property {
+                    Property::Latched => told.latched,
+                    Property::Moving => told.moving,
+                    Property::Paused => told.paused,
+                    Property::Drift => told.drift,
+                };
+                (is != *wanted).then(|| told.sentence.clone())
+            }
+        }
+    }
+}
+
+/// A decision in words.
+fn told(decision: &crate::model::Decision) -> String {
+    let crate::model::Decision { kind, from, to, reason, author, .. } = decision;
+    let from = from.as_ref().map_or(String::new(), |from| format!("from {from} "));
+    let by = if author == "switchyard" { String::new() } else { format!(" ({author})") };
+    format!("{kind} {from}to {to}: {reason}{by}")
+}
+
+fn new_setup(story: &Story, topology: &Topology, world: &SimWorld, judges: Judges) -> Setup<SimWorld> {
+    Setup {
+        topology: Arc::new(topology.clone()),
+        period: Duration::try_from(story.period).unwrap_or(Duration::from_secs(10)),
+        // One after the other: which step is the n-th does not depend on chance.
+        concurrency: 1,
+        world: world.clone(),
+        judges,
+    }
+}
+
+pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(at)
+}
+
+/// Drives a pass until it is done; nothing when the store has written so much that the process is to end.
+async fn until_records<F: Future>(
+    mut pass: std::pin::Pin<&mut F>,
+    written: impl Fn() -> u64,
+    limit: Option<u64>,
+) -> Option<F::Output> {
+    std::future::poll_fn(|cx| {
+        // The writer counts before it answers: here it has written, and nobody has heard of it.
+        if limit.is_some_and(|limit| written() >= limit) {
+            return Poll::Ready(None);
+        }
+        pass.as_mut().poll(cx).map(Some)
+    })
+    .await
+}

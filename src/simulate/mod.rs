@@ -1,0 +1,21 @@
+//! Stories: what would happen if. A text timeline through the real loop, intake and store, on a simulated world with
+//! virtual time. `docs/simulate.md` is the language; a story with `expect` lines is a test.
+
+mod alerting;
+mod deeds;
+mod engine;
+mod parse;
+mod promises;
+mod story;
+mod transcript;
+mod words;
+
+pub use engine::{PlayError, play};
+pub use parse::parse;
+pub use promises::Broken;
+pub use story::{
+    AlertmanagerFault, Claim, CrashAt, Deed, DnsFault, Event, Fate, GitlabFault, Happening, Part, Property,
+    Start, Story, Who,
+};
+pub use transcript::{Entry, Kind, Report, Struck};
+pub use words::{Problem, Problems};

@@ -1,0 +1,283 @@
+//! The promises, watched from outside: what was told, what was written down, and what was done. The product's own
+//! judgement is not asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    model::{
+        ClusterName, Decision, Failback, Fleet, FleetName, Generation, MoveKind, MoveState, Observation,
+        Question, RunnerId, Seen, SignedDuration, Step, TagChange, Timestamp, Topology,
+    },
+    world::sim::Sent,
+};
+
+/// How far a server's clock may be ahead.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Its number.
+    pub promise: u8,
+    /// How.
+    pub how: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "promise {}: {}", self.promise, self.how)
+    }
+}
+
+/// What else the watcher knows at the time of a decision.
+pub(super) struct Around<'a> {
+    pub(super) topology: &'a Topology,
+    /// What the loop was shown.
+    pub(super) look: &'a Observation,
+    /// When a watchdog was last taken in, by Switchyard's clock.
+    pub(super) watchdog: Option<Timestamp>,
+    pub(super) now: Timestamp,
+}
+
+/// Remembers what it needs to judge.
+#[derive(Default)]
+pub(super) struct Watcher {
+    /// The latest decision of each fleet.
+    latest: BTreeMap<FleetName, Decision>,
+    /// When each ended, by what the store says.
+    ended: BTreeMap<(FleetName, Generation), (MoveState, Timestamp)>,
+    automatic: Vec<Timestamp>,
+    acknowledged: BTreeSet<(FleetName, Generation)>,
+    broken: Vec<Broken>,
+}
+
+impl Watcher {
+    pub(super) fn take(&mut self) -> Vec<Broken> {
+        std::mem::take(&mut self.broken)
+    }
+
+    pub(super) fn breaks(&mut self, promise: u8, how: impl Into<String>) {
+        self.broken.push(Broken { promise, how: how.into() });
+    }
+
+    /// A person acknowledged the fleet's latest decision.
+    pub(super) fn acknowledged(&mut self, fleet: &FleetName) {
+        if let Some(latest) = self.latest.get(fleet) {
+            self.acknowledged.insert((fleet.clone(), latest.generation));
+        }
+    }
+
+    /// A decision was written down.
+    pub(super) fn decided(&mut self, decision: &Decision, around: &Around<'_>) {
+        let Some(fleet) = around.topology.fleets.get(&decision.fleet) else {
+            return self.breaks(8, format!("a decision about {}, which is not configured", decision.fleet));
+        };
+        if decision.kind != MoveKind::Adopt {
+            self.one_at_a_time(decision);
+            self.proven(fleet, decision, around);
+        }
+        if decision.kind.automatic() {
+            self.evidence(fleet, decision, around);
+            self.limits(fleet, decision, around);
+        }
+        self.latest.insert(decision.fleet.clone(), decision.clone());
+    }
+
+    fn one_at_a_time(&mut self, decision: &Decision) {
+        let Some(before) = self.latest.get(&decision.fleet).cloned() else { return };
+        let key = (before.fleet.clone(), before.generation);
+        let state = self.ended.get(&key).map_or(before.state, |(state, _)| *state);
+        let what = format!("{} decided generation {}", decision.fleet, decision.generation);
+        if decision.generation <= before.generation {
+            self.breaks(4, format!("{what} after {}", before.generation));
+        }
+        if state == MoveState::Moving {
+            self.breaks(4, format!("{what} while {} was moving", before.generation));
+        }
+        if state == MoveState::Failed && !self.acknowledged.contains(&key) {
+            self.breaks(
+                4,
+                format!("{what} although {} had failed and nobody acknowledged it", before.generation),
+            );
+        }
+    }
+
+    /// Positive evidence of the target, fresh, from every server that had any.
+    fn proven(&mut self, fleet: &Fleet, decision: &Decision, around: &Around<'_>) {
+        let able = numbers(around, &fleet.name, Question::Able, &decision.to);
+        if able.is_empty() || able.iter().any(|share| *share < fleet.thresholds.able) {
+            self.breaks(
+                1,
+                format!("{} goes to {}, which is not proven able: {able:?}", fleet.name, decision.to),
+            );
+        }
+        if !matches!(around.look.runners, Seen::Known(_)) {
+            self.breaks(3, format!("{} was moved while GitLab could not be read", fleet.name));
+        }
+    }
+
+    fn evidence(&mut self, fleet: &Fleet, decision: &Decision, around: &Around<'_>) {
+        let name = &fleet.name;
+        let limits = &around.topology.limits;
+        let heard = around.watchdog.map(|at| around.now.duration_since(at));
+        if heard.is_none_or(|age| age > limits.watchdog_max_age) {
+            self.breaks(2, format!("{name} was moved while the watchdog was {heard:?} old"));
+        }
+        if !fleet.enabled {
+            self.breaks(4, format!("{name} was moved and is not enabled"));
+        }
+        match decision.kind {
+            MoveKind::Failover => {
+                let Some(from) = &decision.from else { return };
+                let alive = numbers(around, name, Question::Alive, from);
+                if alive.is_empty() || alive.iter().any(|share| *share >= fleet.thresholds.failover) {
+                    self.breaks(2, format!("{name} left {from}, which was not proven dead: {alive:?}"));
+                }
+            }
+            MoveKind::Failback => {
+                let well = numbers(around, name, Question::Able, &decision.to);
+                if well.iter().any(|share| *share < fleet.thresholds.failback) {
+                    self.breaks(
+                        7,
+                        format!("{name} went home to {}, which was not well: {well:?}", decision.to),
+                    );
+                }
+                let dwell = match fleet.failback {
+                    Failback::Manual => None,
+                    Failback::After(dwell) => Some(dwell),
+                };
+                let since = decision.signal.as_ref().map(|s| around.now.duration_since(s.starts_at));
+                if dwell.is_none() || since < dwell {
+                    self.breaks(7, format!("{name} went home after {since:?}, {dwell:?} was wanted"));
+                }
+            }
+            MoveKind::Adopt | MoveKind::Switchover => {}
+        }
+    }
+
+    fn limits(&mut self, fleet: &Fleet, decision: &Decision, around: &Around<'_>) {
+        let at = decision.decided_at;
+        let budget = &around.topology.limits.budget;
+        self.automatic.push(at);
+        let within = self.automatic.iter().filter(|a| at.duration_since(**a) < budget.window).count();
+        if within > budget.moves as usize {
+            self.breaks(4, format!("{within} automatic moves within {:#}", budget.window));
+        }
+        let before = self.latest.get(&fleet.name).filter(|d| d.kind != MoveKind::Adopt);
+        if let Some(before) = before {
+            let key = (before.fleet.clone(), before.generation);
+            let ended = self.ended.get(&key).map_or(before.decided_at, |(_, at)| *at);
+            let since = at.duration_since(ended);
+            if since < fleet.cool_down && !self.acknowledged.contains(&key) {
+                self.breaks(4, format!("{} was moved again after {since:#}", fleet.name));
+            }
+        }
+    }
+
+    /// What the store says of the fleets' latest decisions.
+    pub(super) fn stored(&mut self, decisions: &BTreeMap<FleetName, Decision>, now: Timestamp) {
+        for (name, decision) in decisions {
+            if decision.state != MoveState::Moving {
+                let at = decision.finished_at.unwrap_or(now);
+                self.ended.entry((name.clone(), decision.generation)).or_insert((decision.state, at));
+            }
+            if self.latest.get(name).is_some_and(|latest| latest.generation > decision.generation) {
+                self.breaks(5, format!("the store forgot a decision about {name}"));
+            }
+        }
+    }
+
+    /// A step was sent.
+    pub(super) fn sent(
+        &mut self,
+        topology: &Topology,
+        sent: &Sent,
+        runners: &BTreeMap<RunnerId, ClusterName>,
+    ) {
+        let name = &sent.fence.fleet;
+        let step = &sent.step;
+        let (Some(fleet), Some(latest)) = (topology.fleets.get(name), self.latest.get(name)) else {
+            return self.breaks(3, format!("{step}: nothing was decided about {name}"));
+        };
+        let (to, generation, state) = (latest.to.clone(), latest.generation, latest.state);
+        if sent.fence.generation != generation {
+            self.breaks(
+                4,
+                format!("{step}: for generation {}, and {generation} is the latest", sent.fence.generation),
+            );
+        }
+        match step {
+            Step::Tag(tag) => {
+                if tag.tag != fleet.routing_tag {
+                    self.breaks(8, format!("{step}: the tag is not the fleet's"));
+                }
+                if runners.get(&tag.runner).is_some_and(|cluster| *cluster != tag.cluster) {
+                    self.breaks(8, format!("{step}: the runner is not there"));
+                }
+                let adds = tag.change == TagChange::Add;
+                if adds != (tag.cluster == to) {
+                    self.breaks(6, format!("{step}: {to} shall hold {name}"));
+                }
+                if adds && state == MoveState::Done && self.settled(name, generation) {
+                    self.breaks(3, format!("{step}: no move is under way"));
+                }
+            }
+            Step::Dns(dns) => {
+                if fleet.dns.as_ref().is_none_or(|record| record.name != dns.name)
+                    || fleet.record_set(&to).as_ref() != Some(&dns.to)
+                {
+                    self.breaks(8, format!("{step}: not the fleet's name, or not {to}"));
+                }
+            }
+        }
+        if sent.happened && sent.serving_before > 0 && sent.serving_after == 0 {
+            self.breaks(1, format!("{step}: it left {name} without a runner that takes jobs"));
+        }
+    }
+
+    fn settled(&self, fleet: &FleetName, generation: Generation) -> bool {
+        matches!(self.ended.get(&(fleet.clone(), generation)), Some((MoveState::Done, _)))
+    }
+
+    /// How a fleet must be when nothing has been wrong for long.
+    pub(super) fn calm(
+        &mut self,
+        fleet: &Fleet,
+        decision: Option<&Decision>,
+        holders: &[ClusterName],
+        touched: bool,
+    ) {
+        let name = &fleet.name;
+        let Some(decision) = decision else { return };
+        if decision.state == MoveState::Moving {
+            self.breaks(5, format!("{name} never came to an end of generation {}", decision.generation));
+        }
+        if decision.state == MoveState::Done
+            && decision.kind != MoveKind::Adopt
+            && fleet.enabled
+            && !touched
+            && holders != [decision.to.clone()]
+        {
+            self.breaks(6, format!("{} shall hold {name}, and {holders:?} carry its tag", decision.to));
+        }
+    }
+}
+
+/// The numbers about a cluster that the loop was shown and that count: in range, and neither old nor from the future.
+fn numbers(around: &Around<'_>, fleet: &FleetName, question: Question, cluster: &ClusterName) -> Vec<f64> {
+    let Some(asked) = around.look.evidence.fleets.get(fleet).and_then(|e| e.asked.get(&question)) else {
+        return Vec::new();
+    };
+    let max_age = around.topology.limits.evidence_max_age;
+    let counts = |age: SignedDuration| age <= max_age && age >= -CLOCK_TOLERANCE;
+    asked
+        .answers
+        .iter()
+        .filter_map(|answer| answer.result.as_ref().ok()?.get(cluster))
+        .filter(|sample| (0.0..=1.0).contains(&sample.value) && counts(around.now.duration_since(sample.at)))
+        .map(|sample| sample.value)
+        .collect()
+}

@@ -1,0 +1,246 @@
+//! What a story says: who there is, and what happens when.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::{ClusterName, FleetName, Gate, RunnerId, SignedDuration, Topology},
+    world::sim::{PrometheusFault, WriteFault},
+};
+
+/// A story, ready to be played.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// Decides what happens by chance.
+    pub seed: u64,
+    /// What Switchyard is configured with.
+    pub topology: Topology,
+    /// The longest time between two passes of the loop.
+    pub period: SignedDuration,
+    /// How often Alertmanager is asked for what its webhook did not bring; never, when none.
+    pub poll: Option<SignedDuration>,
+    /// How many Prometheus servers there are.
+    pub prometheus: usize,
+    /// How many DNS servers there are.
+    pub dns: usize,
+    /// What the fleets begin with.
+    pub starts: BTreeMap<FleetName, Start>,
+    /// What happens, in the order in which it does.
+    pub events: Vec<Event>,
+    /// When the story ends.
+    pub end: SignedDuration,
+}
+
+/// What a fleet begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// Runners in each pool.
+    pub runners: usize,
+    /// Who holds it.
+    pub holder: Option<ClusterName>,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When, since the beginning.
+    pub at: SignedDuration,
+    /// The line that says so.
+    pub line: usize,
+    /// As it is written, without the time.
+    pub text: String,
+    /// What.
+    pub what: Happening,
+}
+
+/// Which runners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// All of a cluster, or this share of them.
+    Cluster(ClusterName, u8),
+    /// One.
+    Runner(RunnerId),
+}
+
+/// What can happen to a runner's process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It dies.
+    Kill,
+    /// It starts, and all its ways are open.
+    Revive,
+    /// Neither Prometheus nor GitLab can be reached.
+    Partition,
+    /// GitLab cannot be reached.
+    PartitionFromGitlab,
+    /// Prometheus does not reach it.
+    PartitionFromPrometheus,
+    /// Its ways are open again.
+    Heal,
+    /// It is too busy to poll.
+    Slow,
+    /// It sleeps after three refusals.
+    Sleep(SignedDuration),
+    /// It polls again.
+    Wake,
+}
+
+/// What can be wrong with Alertmanager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlertmanagerFault {
+    /// It is not there: no webhook, no answer to a poll.
+    Down,
+    /// Three peers send every message, one after the other.
+    Duplicates,
+    /// Messages are kept for a minute and sent in the wrong order.
+    Reorder,
+    /// Messages come this much later.
+    Late(SignedDuration),
+    /// Messages that an alert has ended get lost.
+    LostResolve,
+    /// Messages that an alert fires get lost.
+    LostFiring,
+}
+
+/// What can be wrong with GitLab's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GitlabFault {
+    /// Nobody reaches it.
+    Down,
+    /// Switchyard is told to come back later.
+    RateLimit,
+    /// Reads show what was so when this began.
+    StaleReads,
+    /// Everything takes this much longer.
+    Slow(SignedDuration),
+    /// What happens to a share of the writes.
+    Writes(WriteFault, u8),
+}
+
+/// What can be wrong with the DNS servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnsFault {
+    /// A server does not answer; none means all.
+    Down(Option<usize>),
+    /// A server goes on answering what it answers now.
+    Behind(usize),
+    /// What happens to a share of the updates.
+    Writes(WriteFault, u8),
+}
+
+/// Where the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashAt {
+    /// Between two passes.
+    Now,
+    /// Before the n-th step from now.
+    BeforeStep(u32),
+    /// After the n-th step from now, before anybody was told.
+    AfterStep(u32),
+    /// After the n-th change of the store by the loop from now.
+    AfterRecord(u64),
+}
+
+/// What a person does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// Gives a runner the routing tag, or takes it away when it has it.
+    Retag(RunnerId),
+    /// Pauses a runner in GitLab, or unpauses it.
+    PauseRunner(RunnerId, bool),
+    /// Gives a runner as many tags as it may have.
+    FillTags(RunnerId),
+    /// Deletes a runner's record.
+    Delete(RunnerId),
+    /// Registers a runner anew, with or without the routing tag.
+    Register(RunnerId, FleetName, ClusterName, bool),
+    /// Gives two clusters one runner token.
+    ShareToken(FleetName, ClusterName, ClusterName),
+    /// Writes a fleet's name by hand: to a cluster, or to something else.
+    EditDns(FleetName, Option<ClusterName>, String),
+    /// Pauses automatic moves.
+    Pause(Option<FleetName>, Option<SignedDuration>),
+    /// Allows them again.
+    Resume(Option<FleetName>),
+    /// Acknowledges a failed move.
+    Ack(FleetName),
+    /// Asks for a planned move.
+    Switch(FleetName, Option<ClusterName>, ClusterName),
+    /// Silences every alert about a cluster.
+    Silence(ClusterName, SignedDuration),
+    /// Changes whether Switchyard may move the fleet.
+    Enable(FleetName, bool),
+}
+
+/// What can be expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// These clusters carry the routing tag, and no other.
+    Holder(Vec<ClusterName>),
+    /// This cluster shall hold the fleet, as decided.
+    Decided(ClusterName),
+    /// The DNS name says this cluster.
+    Dns(ClusterName),
+    /// What the last pass came to.
+    Outcome(String),
+    /// How a gate was judged.
+    Gate(Gate, bool),
+    /// How many moves were decided.
+    Moves(usize),
+    /// A property holds, or not.
+    Is(Property, bool),
+}
+
+/// What a fleet can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Property {
+    /// The last move failed and nobody has acknowledged it.
+    Latched,
+    /// A move is under way.
+    Moving,
+    /// A person paused it.
+    Paused,
+    /// What is seen differs from what is decided.
+    Drift,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Happening {
+    /// To runner processes.
+    Runners(Who, Fate),
+    /// To GitLab.
+    Gitlab(GitlabFault),
+    /// To DNS.
+    Dns(DnsFault),
+    /// To one Prometheus server, or to all; about one cluster, or about all.
+    Prometheus(Option<usize>, PrometheusFault, Option<ClusterName>),
+    /// To Alertmanager.
+    Alertmanager(AlertmanagerFault),
+    /// All is well again with this part.
+    Mend(Part),
+    /// A person does something.
+    Human(Deed),
+    /// Switchyard's process ends at once and is started again.
+    Crash(CrashAt),
+    /// Switchyard is stopped, or started.
+    Running(bool),
+    /// The clock of Switchyard's machine jumps.
+    Clock(SignedDuration),
+    /// Something must be so.
+    Expect(FleetName, Claim),
+}
+
+/// What can be mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// GitLab.
+    Gitlab,
+    /// Every DNS server.
+    Dns,
+    /// Every Prometheus server.
+    Prometheus,
+    /// Alertmanager.
+    Alertmanager,
+    /// All of them.
+    Everything,
+}
