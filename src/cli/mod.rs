@@ -8,7 +8,6 @@ mod show;
 mod sidecar;
 mod simulate;
 mod verdict;
-mod simulate;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -45,6 +45,8 @@ const BELL: SignedDuration = SignedDuration::from_millis(250);
 const EXPORT_KEPT: SignedDuration = SignedDuration::from_mins(2);
 /// When nothing has been wrong for so long, every move has come to its end.
 const CALM: SignedDuration = SignedDuration::from_mins(20);
+/// A file's store has one process, whose term does not end.
+const TERM: Duration = Duration::from_secs(30);
 /// More history is never written in one pass.
 const HISTORY: u32 = 200;
 
@@ -144,7 +146,7 @@ impl<'a> Player<'a> {
         let directory = directory()?;
         let url = format!("sqlite://{}", directory.path().join("simulated.db").display());
         let holder = Holder { listen: "nowhere".to_owned(), now: beginning };
-        let store = Store::open(&url, &holder).await?;
+        let store = Store::open(&url, &holder, TERM).await?;
         let (status_sender, status) = watch::channel(Arc::new(Status::default()));
         let metrics = Arc::new(Metrics::new(status.clone(), store.clone(), beginning));
         let topology = story.topology.clone();
@@ -401,7 +403,6 @@ impl<'a> Player<'a> {
 
     pub(super) async fn start_again(&mut self) -> Result<(), PlayError> {
         self.stopped = None;
-        self.store.mark_interrupted(self.world.now()).await?;
         self.start();
         self.wake = self.now();
         Ok(())
