@@ -81,6 +81,7 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
             act(config_file, &remote, Some(&fleet), "ack", &why, json!({})).await
         }
         Command::Serve(_)
+        | Command::Exporter(_)
         | Command::Check(_)
         | Command::Sidecar(_)
         | Command::Probe(_)

@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod exporter;
 mod show;
 mod sidecar;
 mod simulate;
@@ -61,6 +62,8 @@ struct Cli {
 enum Command {
     /// Run the responder: webhook receiver, decision loop, metrics and API.
     Serve(Serve),
+    /// Run the exporter of a cluster: runner pods, Velero, Argo CD and Flux, judged, and a probe of the API.
+    Exporter(exporter::Exporter),
     /// Validate the configuration and try every credential; lists all problems. Changes nothing.
     Check(Check),
     /// Say what is to be thought of Kubernetes objects, as `kubectl get -o json` prints them, and why. Asks nobody.
@@ -91,7 +94,7 @@ impl Command {
     /// How the answer shall be printed.
     fn output(&self) -> OutputFormat {
         match self {
-            Self::Serve(_) | Self::Sidecar(_) | Self::Probe(_) => OutputFormat::Table,
+            Self::Serve(_) | Self::Exporter(_) | Self::Sidecar(_) | Self::Probe(_) => OutputFormat::Table,
             Self::Check(args) => args.output.output,
             Self::Verdict(args) => args.output.output,
             Self::Simulate(args) => args.output.output,
@@ -275,6 +278,7 @@ async fn run(cli: Cli) -> Exit {
         },
         Command::Verdict(args) => verdict::run(&args),
         Command::Simulate(args) => simulate::simulate(args).await,
+        Command::Exporter(args) => exporter::run(args).await,
         Command::Check(args) => check::check(&config_file, &args).await,
         Command::Sidecar(args) => sidecar::sidecar(args).await,
         Command::Probe(args) => sidecar::probe(args).await,

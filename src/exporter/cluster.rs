@@ -93,6 +93,8 @@ pub struct State {
     pub history: History,
     /// The own probe.
     pub probe: Probe,
+    /// Something of the snapshot changed since the last look.
+    changed: bool,
     standings: Vec<Standing>,
     errors: BTreeMap<Kind, BTreeMap<Reason, u64>>,
 }
@@ -168,9 +170,18 @@ impl Cluster {
             collectors.insert(kind, Collector { up: complete && fresh, last_success, installed, errors });
             state.snapshot.set_state(kind, known);
         }
+        state.changed = false;
         let State { snapshot, history, .. } = &mut *state;
         history.fold(snapshot, now);
         collectors
+    }
+
+    /// Takes what changed into the history.
+    pub(super) fn look_if_changed(&self, now: Timestamp) {
+        let changed = self.read().changed;
+        if changed {
+            self.look(now);
+        }
     }
 
     fn standings<'a>(
@@ -208,6 +219,7 @@ impl Cluster {
         for object in objects {
             take(&mut state.snapshot, source, object);
         }
+        state.changed = true;
         let standing = &mut state.standings[index];
         let followed = standing.followed && !standing.absent;
         *standing = Standing { listed: true, followed, heard: Some(now), asked: true, ..Standing::default() };
@@ -217,6 +229,7 @@ impl Cluster {
     pub(super) fn applied(&self, index: usize, object: Object, now: Timestamp) {
         let mut state = self.write();
         take(&mut state.snapshot, &self.sources[index], object);
+        state.changed = true;
         state.standings[index].heard = Some(now);
     }
 
@@ -224,6 +237,7 @@ impl Cluster {
     pub(super) fn deleted(&self, index: usize, namespace: &str, name: &str, now: Timestamp) {
         let mut state = self.write();
         forget(&mut state.snapshot, &self.sources[index], namespace, name);
+        state.changed = true;
         state.standings[index].heard = Some(now);
     }
 

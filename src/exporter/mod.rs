@@ -8,25 +8,32 @@ mod connect;
 mod failure;
 pub mod families;
 pub mod metrics;
+mod pages;
 mod probe;
 mod watch;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use axum::Router;
 use kube::Client;
 use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 pub use cluster::{Cluster, Collector, Probe, Source, State};
 pub use connect::{Access, Context, Error, RunnerPods};
 pub use failure::{Failure, Reason, Verb};
 
 use crate::{
-    kubernetes::{Kind, Tool},
+    kubernetes::{Kind, Limits, Tool},
+    metrics::Page,
     model::{SignedDuration, Timestamp},
 };
 
 /// Whole pages of a list in memory at once: a process that watches many clusters starts many lists.
 const PAGES: usize = 4;
+/// How often changes are taken into the history: convergence is measured so finely.
+const FOLD: Duration = Duration::from_secs(1);
 /// Limit of a page, and of the answer to a new watch.
 const REQUEST: Duration = Duration::from_secs(30);
 
@@ -51,6 +58,8 @@ pub struct Settings {
     pub recheck: Duration,
     /// Objects in a page of a list.
     pub page: u32,
+    /// How long is too long, for the judgements.
+    pub limits: Limits,
 }
 
 impl Settings {
@@ -106,8 +115,25 @@ impl Exporter {
         self.clusters.iter().map(|(cluster, _)| cluster.clone()).collect()
     }
 
-    /// Starts all watches and probes. None of them ends by itself: one that does has panicked.
-    pub fn start(self, tasks: &mut JoinSet<&'static str>, now: fn() -> Timestamp) {
+    /// The metrics of all clusters, judged when they are asked for, and whether the exporter lives and is ready.
+    pub fn router(&self, now: fn() -> Timestamp) -> Router {
+        let watched =
+            metrics::Watched { clusters: self.clusters(), limits: self.settings.limits.clone(), now };
+        let page = Page::new(now(), |ours| ours.register_collector(Box::new(watched)));
+        pages::router(self.clusters(), page)
+    }
+
+    /// Reads until `shutdown`. It ends earlier only when something panicked.
+    pub async fn run(self, now: fn() -> Timestamp, shutdown: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        self.start(&mut tasks, now);
+        tokio::select! {
+            ended = tasks.join_next() => error!(?ended, "a task of the exporter ended unasked"),
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    fn start(self, tasks: &mut JoinSet<()>, now: fn() -> Timestamp) {
         let pages = Arc::new(Semaphore::new(PAGES));
         let Settings { stale_after, probe_interval, probe_timeout, recheck, page, .. } = self.settings;
         let pace = watch::Pace {
@@ -122,15 +148,18 @@ impl Exporter {
                 let (client, cluster) = (client.clone(), cluster.clone());
                 let (pace, pages) = (pace.clone(), pages.clone());
                 let watch = watch::Watch { client, cluster, index, pace, pages, now };
-                tasks.spawn(async move {
-                    watch.run().await;
-                    "watch"
-                });
+                tasks.spawn(watch.run());
             }
+            let history = cluster.clone();
             tasks.spawn(async move {
-                probe::run(client, cluster, probe_interval, probe_timeout, now).await;
-                "probe"
+                let mut ticks = tokio::time::interval(FOLD);
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                loop {
+                    ticks.tick().await;
+                    history.look_if_changed(now());
+                }
             });
+            tasks.spawn(probe::run(client, cluster, probe_interval, probe_timeout, now));
         }
     }
 }

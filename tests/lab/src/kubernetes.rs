@@ -169,7 +169,9 @@ impl Kubernetes {
     pub async fn restart(&mut self) -> Result<()> {
         self.server = self.program.start(self.dir.path())?;
         let ca = self.ca_file();
-        wait_ready(&mut self.server, self.address, &ca).await.map(drop)
+        // A client of its own: connections to the dead server must not be used again.
+        self.http = wait_ready(&mut self.server, self.address, &ca).await?;
+        Ok(())
     }
 
     /// Forgets all history in etcd: a watch from an older version is answered 410 Gone by a fresh API server.
@@ -261,6 +263,35 @@ impl Kubernetes {
         }
     }
 
+    /// Writes a new object with its status, where its kind has no subresource for that: one request.
+    pub async fn create(&self, object: Value) -> Result<()> {
+        self.send(reqwest::Method::POST, &folder(&object)?, Some(&object)).await.map(drop)
+    }
+
+    /// Writes every object of a file of manifests, as the shipped ones are, and their namespaces.
+    pub async fn apply_file(&self, path: &Path) -> Result<()> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let objects: Vec<Value> =
+            serde_saphyr::from_multiple(&text).with_context(|| format!("{} is no YAML", path.display()))?;
+        for object in objects {
+            if let Some(namespace) = object["metadata"]["namespace"].as_str() {
+                self.namespace(namespace).await?;
+            }
+            self.apply(&object).await?;
+        }
+        Ok(())
+    }
+
+    /// A token for a service account that exists.
+    pub async fn token(&self, namespace: &str, name: &str) -> Result<String> {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 }
+        });
+        let answer = self.send(reqwest::Method::POST, &path, Some(&request)).await?;
+        Ok(answer["status"]["token"].as_str().context("no token")?.to_owned())
+    }
+
     /// Removes an object, told by its kind and names.
     pub async fn delete(&self, object: &Value) -> Result<()> {
         self.send(reqwest::Method::DELETE, &path(object)?, None).await.map(drop)
@@ -276,12 +307,7 @@ impl Kubernetes {
         self.namespace(namespace).await?;
         let meta = json!({ "name": name, "namespace": namespace });
         self.apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta })).await?;
-        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
-        let request = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 }
-        });
-        let answer = self.send(reqwest::Method::POST, &path, Some(&request)).await?;
-        Ok(answer["status"]["token"].as_str().context("no token")?.to_owned())
+        self.token(namespace, name).await
     }
 
     /// Makes a namespace, if it is not there.
@@ -355,7 +381,7 @@ fn client(ca: &[u8]) -> Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem_bundle(ca)?;
     let builder = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy();
-    Ok(builder.tls_certs_only(ca).pool_max_idle_per_host(0).build()?)
+    Ok(builder.tls_certs_only(ca).build()?)
 }
 
 fn folder(object: &Value) -> Result<String> {

@@ -1,0 +1,156 @@
+//! `switchyard exporter`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::{Exit, chain, complain};
+use crate::{
+    app,
+    exporter::{self, Access, Context, RunnerPods, Settings},
+    kubernetes::{Limits, Tool},
+    model::{ClusterName, SignedDuration},
+    world::Live,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Exporter {
+    /// The address to listen on. Prometheus asks the pod's own address: in a pod, use 0.0.0.0:9799.
+    #[arg(long = "web.listen-address", default_value = "127.0.0.1:9799")]
+    listen: String,
+    /// The cluster that is read: the label runner_cluster. Needed unless each --context has its name.
+    #[arg(long, value_name = "NAME", env = "SWITCHYARD_RUNNER_CLUSTER")]
+    runner_cluster: Option<ClusterName>,
+    /// A context of the kubeconfig, and its cluster's name where that is another one. May be given several times:
+    /// one process reads all of them. Without it, the cluster that this process runs in.
+    #[arg(long = "context", value_name = "CONTEXT[=NAME]")]
+    contexts: Vec<Context>,
+    /// The kubeconfig; by default what KUBECONFIG names, or the one in the home directory.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Read Velero, Argo CD and Flux objects of this namespace only. May be given several times.
+    #[arg(long = "namespace", value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    /// Whose objects are read.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "velero,argocd,flux")]
+    tools: Vec<Part>,
+    /// Where the runner pods of a fleet are, such as rnd=gitlab-runner/app=gitlab-runner. May be given several times.
+    #[arg(long, value_name = "FLEET=NAMESPACE/SELECTOR")]
+    runner_pods: Vec<RunnerPods>,
+    /// Without a sign of life from the API for so long, what was read counts as unknown.
+    #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = at_least::<6>)]
+    stale_after: Duration,
+    /// How often the API of each cluster is probed.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = at_least::<1>)]
+    probe_interval: Duration,
+    /// Limit of one probe.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = at_least::<1>)]
+    probe_timeout: Duration,
+    /// How often what is not installed or not allowed is looked for again.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = at_least::<1>)]
+    recheck: Duration,
+    /// Objects in one page of a list: whole objects are in memory page by page only.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    page_size: u32,
+    /// How often Argo CD compares each application at least: timeout.reconciliation and its jitter.
+    #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = at_least::<1>)]
+    argocd_resync: Duration,
+    /// How often Velero validates a backup location that does not say it itself.
+    #[arg(long, value_name = "DURATION", default_value = "70s", value_parser = at_least::<1>)]
+    velero_validation: Duration,
+    /// So many intervals without a heartbeat make an object unknown.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    missed_heartbeats: u16,
+    /// Let applications be healthy that a person syncs.
+    #[arg(long)]
+    accept_manual_sync: bool,
+    /// Let Flux objects be healthy of which nothing moves while all is well, without any proof that their controller lives.
+    #[arg(long)]
+    accept_silent: bool,
+}
+
+/// A tool, as on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Velero,
+    Argocd,
+    Flux,
+}
+
+impl From<Part> for Tool {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Velero => Self::Velero,
+            Part::Argocd => Self::Argocd,
+            Part::Flux => Self::Flux,
+        }
+    }
+}
+
+/// A duration such as `3m`, of so many seconds at least.
+fn at_least<const SECONDS: i64>(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text.parse().map_err(|_| "write it as 30s, 3m or 1h".to_owned())?;
+    if duration < SignedDuration::from_secs(SECONDS) {
+        return Err(format!("must be at least {SECONDS}s"));
+    }
+    Ok(duration.unsigned_abs())
+}
+
+pub(super) async fn run(args: Exporter) -> Exit {
+    let Exporter {
+        listen,
+        runner_cluster,
+        contexts,
+        kubeconfig,
+        namespaces,
+        tools,
+        runner_pods,
+        stale_after,
+        probe_interval,
+        probe_timeout,
+        recheck,
+        page_size,
+        argocd_resync,
+        velero_validation,
+        missed_heartbeats,
+        accept_manual_sync,
+        accept_silent,
+    } = args;
+    let signed = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    let limits = Limits {
+        missed: missed_heartbeats.into(),
+        location_interval: signed(velero_validation),
+        application_interval: signed(argocd_resync),
+        accept_manual_sync,
+        accept_silent,
+        ..Limits::default()
+    };
+    let settings = Settings {
+        access: Access { kubeconfig, contexts, runner_cluster },
+        namespaces: namespaces.into_iter().collect(),
+        tools: tools.into_iter().map(Tool::from).collect(),
+        runner_pods,
+        stale_after,
+        probe_interval,
+        probe_timeout,
+        recheck,
+        page: page_size,
+        limits,
+    };
+    app::install_crypto();
+    let exporter = match exporter::Exporter::new(settings).await {
+        Ok(exporter) => exporter,
+        Err(error) => {
+            complain(&chain(&error));
+            return Exit::Usage;
+        }
+    };
+    let router = exporter.router(Live::clock);
+    match app::role::run("exporter", &listen, router, |end| exporter.run(Live::clock, end)).await {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&chain(&error));
+            Exit::Failed
+        }
+    }
+}

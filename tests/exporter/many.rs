@@ -1,0 +1,71 @@
+//! Thousands of objects: whole they are in memory only page by page.
+
+use std::time::Instant;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Value, json};
+use switchyard_lab::kubernetes::Crds;
+
+use super::{BLUE, exporter, kubernetes, objects::application};
+
+const MANY: usize = 5000;
+/// Whole they are about 16 kB each, 80 MB together, and several times that once parsed.
+const BOUND_MIB: u64 = 160;
+
+/// An application with the resources and the managed fields that real ones have.
+fn large(number: usize) -> Value {
+    let name = format!("app-{number:04}");
+    let mut app = application(&name, 5);
+    let resources = (0..40).map(|r| {
+        json!({
+            "kind": "ConfigMap", "version": "v1", "namespace": name, "name": format!("resource-{r:02}-of-{name}"),
+            "status": "Synced", "health": { "status": "Healthy", "message": "x".repeat(100) },
+        })
+    });
+    app["status"]["resources"] = resources.collect();
+    app
+}
+
+#[tokio::test]
+async fn five_thousand_applications_fit() {
+    let Some(kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
+    kubernetes.namespace("argocd").await.unwrap();
+    let began = Instant::now();
+    stream::iter((0..MANY).map(|number| kubernetes.create(large(number))))
+        .buffer_unordered(16)
+        .try_for_each(|()| async { Ok(()) })
+        .await
+        .unwrap();
+    let written = began.elapsed();
+
+    let contexts = [(BLUE, kubernetes.address(), kubernetes.admin_token())];
+    let began = Instant::now();
+    let mut running = exporter(&contexts, &kubernetes.ca_file(), &["--tools", "argocd"]).await;
+    let all = [("kind", "Application"), ("verdict", "healthy")];
+    running.until("switchyard_object_verdict", &all, Some(MANY as f64)).await;
+    let read = began.elapsed();
+    let began = Instant::now();
+    let page = running.exporter.metrics().await.unwrap();
+    let scraped = began.elapsed();
+
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program(&mut running))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    println!(
+        "{MANY} applications: written in {written:.1?}, read in {read:.1?}, one scrape of {} kB took {scraped:.1?}, \
+         at most {peak} MiB resident",
+        page.text().len() / 1024
+    );
+    assert!(peak < BOUND_MIB, "{peak} MiB");
+
+    // Still alive to changes.
+    let mut one = large(4711);
+    one["status"]["health"]["status"] = json!("Degraded");
+    kubernetes.apply(&one).await.unwrap();
+    running.judged(&one, "unhealthy", "degraded").await;
+}
+
+/// The exporter itself: the process of the laboratory becomes it.
+fn program(running: &mut super::Running) -> i32 {
+    running.exporter.process().id()
+}
