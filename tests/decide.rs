@@ -4,7 +4,7 @@ use switchyard::{
     decide::{Outcome, judges},
     model::{
         Action, Answer, Failback, Gate, Generation, Leadership, Marker, MoveKind, MoveState, Override,
-        OverrideKind, Park, Question, Seen, SignalState, SignedDuration,
+        OverrideKind, Park, Question, Require, Seen, SignalState, SignedDuration,
     },
 };
 use switchyard_lab::values::{Case, NOW, at, cluster, decision, rnd, runner, signal, topology};
@@ -381,4 +381,40 @@ fn a_process_that_stands_by_does_not_even_adopt() {
     let pass = case.decide();
     assert_eq!((pass.outcome, pass.decision), (Outcome::Held(Gate::Leader), None));
     assert_eq!(pass.sentence, "rnd: this process stands by: nobody leads at the moment.");
+}
+
+/// A standby that polls well and could not run anything, or could not be restored.
+#[test]
+fn what_a_fleet_requires_beside_runners_must_be_proven_of_the_target() {
+    let required = || {
+        let mut case = Case::blue_dies();
+        case.fleet().require =
+            Require { api: true, gitops: true, backup_max_age: Some(SignedDuration::from_hours(26)) };
+        // The dead holder's exporter says nothing, and nobody asks it to.
+        for (question, well) in
+            [(Question::ClusterApi, 1.0), (Question::GitopsBroken, 0.0), (Question::BackupAge, 3600.0)]
+        {
+            case.says(question, &[("green", well)]);
+        }
+        case
+    };
+    assert_eq!(outcome(&required()), Outcome::Decided);
+    let held = Outcome::Held(Gate::TargetAble);
+    for (question, values, said) in [
+        (Question::ClusterApi, &[("green", 0.0)][..], "its API (1 wanted): 0.00"),
+        (Question::GitopsBroken, &[("green", 1.0)], "GitOps objects not well (0 wanted): 1.00"),
+        (Question::BackupAge, &[("green", 93_601.0)], "(at most 93600 wanted): 93601.00"),
+        (Question::ClusterApi, &[], "inconclusive"),
+        (Question::GitopsBroken, &[("blue", 0.0)], "inconclusive"),
+        (Question::BackupAge, &[("green", f64::NAN)], "inconclusive"),
+    ] {
+        let mut case = required();
+        case.says(question, values);
+        let pass = case.decide();
+        assert_eq!(pass.outcome, held, "{question:?} {values:?}");
+        assert!(pass.sentence.contains(said), "{said:?} is not in {}", pass.sentence);
+        // What the fleet does not require does not hold it.
+        case.fleet().require = Require::default();
+        assert_eq!(outcome(&case), Outcome::Decided, "{question:?}");
+    }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::model::{
     ClusterName, DescriptionPattern, DnsRecord, Failback, Fleet, FleetName, Park, Pool, PoolSelector,
-    Question, RecordType, RunnerId, Tag, Thresholds,
+    Question, RecordType, Require, RunnerId, Tag, Thresholds,
 };
 
 /// A configured DNS provider; the zone is unknown when its own section is broken.
@@ -42,7 +42,7 @@ pub(super) fn read(root: &Table<'_>, providers: &BTreeMap<String, Provider>) -> 
         let name: Option<FleetName> = parsed(table.walk, table.here(), &name);
         let fleet = fleet(name.as_ref(), &table, providers);
         if let (Some(name), Some(fleet)) = (name, fleet) {
-            all.queries.insert(name.clone(), texts.about(&name));
+            all.queries.insert(name.clone(), texts.about(&fleet));
             all.fleets.insert(name, fleet);
         }
     }
@@ -85,6 +85,7 @@ fn fleet(
     let park = table.default::<Park>("park", "untag");
     let thresholds = thresholds(&table.table("thresholds"));
     let min_able = table.default::<Count>("min_able", "1").0.get();
+    let require = require(&table.table("require"));
     let signal_hold: SignedDuration = table.default("signal_hold", "15s");
     let cool_down: SignedDuration = table.default("cool_down", "30m");
     let move_deadline = table.default::<Positive>("move_deadline", "10m").0;
@@ -129,6 +130,7 @@ fn fleet(
         dns,
         thresholds,
         min_able,
+        require,
         signal_hold,
         cool_down,
         move_deadline,
@@ -173,6 +175,14 @@ fn prefer(table: &Table<'_>, pools: &BTreeSet<String>) -> Option<Vec<ClusterName
     }
     // A name that is no cluster name is told at its pool.
     good.then(|| given.iter().filter_map(|cluster| cluster.parse().ok()).collect())
+}
+
+fn require(table: &Table<'_>) -> Require {
+    Require {
+        api: table.default("api", "false"),
+        gitops: table.default("gitops", "false"),
+        backup_max_age: table.optional::<Positive>("backup_max_age").map(|age| age.0),
+    }
 }
 
 fn thresholds(table: &Table<'_>) -> Thresholds {
@@ -406,6 +416,9 @@ fn shipped(question: Question) -> &'static str {
         Question::Able => r#"fleet_runner_cluster:gitlab_runner_polls_well:ratio{fleet="$fleet"}"#,
         Question::AbleCount => r#"fleet_runner_cluster:gitlab_runner_polls_well:count{fleet="$fleet"}"#,
         Question::GitlabUnreachable => r#"fleet_runner_cluster:gitlab_unreachable:ratio{fleet="$fleet"}"#,
+        Question::ClusterApi => "runner_cluster:switchyard_cluster_api_up:min",
+        Question::GitopsBroken => "runner_cluster:switchyard_gitops_broken:count",
+        Question::BackupAge => "runner_cluster:switchyard_velero_backup_age:seconds",
     }
 }
 
@@ -415,7 +428,7 @@ impl Texts {
     fn common(table: &Table<'_>) -> Self {
         let ask = |key: &'static str, default: &'static str| {
             let text: String = table.default(key, default);
-            if !text.contains("$fleet") {
+            if default.contains("$fleet") && !text.contains("$fleet") {
                 table.warn(
                     key,
                     "does not contain $fleet: all fleets get the same answer",
@@ -444,11 +457,17 @@ impl Texts {
         texts
     }
 
-    fn about(&self, fleet: &FleetName) -> Queries {
-        let fleet = fleet.as_str().replace('\\', r"\\").replace('"', r#"\""#);
+    /// What is asked about a fleet, and nothing that it does not need.
+    fn about(&self, of: &Fleet) -> Queries {
+        let fleet = of.name.as_str().replace('\\', r"\\").replace('"', r#"\""#);
         let fill = |text: &String| text.replace("$fleet", &fleet);
         Queries {
-            questions: self.questions.iter().map(|(q, text)| (*q, fill(text))).collect(),
+            questions: self
+                .questions
+                .iter()
+                .filter(|(question, _)| of.require.asks(**question))
+                .map(|(q, text)| (*q, fill(text)))
+                .collect(),
             managers: fill(&self.managers),
         }
     }

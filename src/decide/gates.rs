@@ -323,7 +323,33 @@ impl View<'_> {
         let pool = runners.pools.get(to).map(Vec::as_slice).unwrap_or_default();
         let usable = pool.iter().filter(|r| !r.paused || self.fleet.park == Park::Pause).count();
         saw = format!("{saw}; {usable} of {} records in GitLab can take jobs", pool.len());
-        (well && enough && usable > 0, saw)
+        let mut required = true;
+        for (question, what, well) in self.required() {
+            let reading = self.reading(question, to);
+            required &= reading.judge(well) == Verdict::Healthy;
+            saw = format!("{saw}; {what}: {}", reading.describe());
+        }
+        (well && enough && usable > 0 && required, saw)
+    }
+
+    /// What the fleet asks of a cluster beside its runners: the question, the words, and which value is well.
+    fn required(&self) -> impl Iterator<Item = (Question, String, impl Fn(f64) -> bool)> {
+        let require = &self.fleet.require;
+        let oldest = require.backup_max_age;
+        Question::ALL.into_iter().filter(|q| require.asks(*q)).filter_map(move |question| {
+            let (what, most) = match question {
+                Question::Alive | Question::Able | Question::AbleCount | Question::GitlabUnreachable => {
+                    return None;
+                }
+                Question::ClusterApi => ("its API (1 wanted)".to_owned(), None),
+                Question::GitopsBroken => ("GitOps objects not well (0 wanted)".to_owned(), Some(0.0)),
+                Question::BackupAge => {
+                    let oldest = oldest?.as_secs_f64();
+                    (format!("age of its oldest backup in seconds (at most {oldest} wanted)"), Some(oldest))
+                }
+            };
+            Some((question, what, move |value: f64| most.map_or(value >= 1.0, |most| value <= most)))
+        })
     }
 
     fn target_stronger(&self, from: Option<&ClusterName>, to: Option<&ClusterName>) -> Judged {

@@ -22,17 +22,31 @@ pub enum Question {
     AbleCount,
     /// The share of the live runner processes that get no usable answer from GitLab.
     GitlabUnreachable,
+    /// Whether the cluster's API answers: 1 or 0.
+    ClusterApi,
+    /// How many objects of Argo CD and Flux are not well, or not known to be.
+    GitopsBroken,
+    /// The age of the oldest of the newest completed backups per schedule, in seconds.
+    BackupAge,
 }
 
 impl Question {
     /// Every question.
-    pub const ALL: [Self; 4] = [Self::Alive, Self::Able, Self::AbleCount, Self::GitlabUnreachable];
+    pub const ALL: [Self; 7] = [
+        Self::Alive,
+        Self::Able,
+        Self::AbleCount,
+        Self::GitlabUnreachable,
+        Self::ClusterApi,
+        Self::GitopsBroken,
+        Self::BackupAge,
+    ];
 
     /// The largest value that makes sense.
     fn most(self) -> f64 {
         match self {
-            Self::Alive | Self::Able | Self::GitlabUnreachable => 1.0,
-            Self::AbleCount => f64::MAX,
+            Self::Alive | Self::Able | Self::GitlabUnreachable | Self::ClusterApi => 1.0,
+            Self::AbleCount | Self::GitopsBroken | Self::BackupAge => f64::MAX,
         }
     }
 
@@ -43,6 +57,9 @@ impl Question {
             Self::Able => "able",
             Self::AbleCount => "able_count",
             Self::GitlabUnreachable => "gitlab_unreachable",
+            Self::ClusterApi => "cluster_api",
+            Self::GitopsBroken => "gitops_broken",
+            Self::BackupAge => "backup_age",
         }
     }
 }

@@ -25,8 +25,8 @@ pub use overrides::{Override, OverrideKind, Request};
 pub use signal::{Action, Signal, SignalKey, SignalState};
 pub use step::{DnsStep, Fence, Phase, Step, StepOutcome, TagChange, TagStep};
 pub use topology::{
-    Budget, DescriptionPattern, DnsRecord, Failback, Fleet, Limits, Park, Pool, PoolSelector, Thresholds,
-    Topology,
+    Budget, DescriptionPattern, DnsRecord, Failback, Fleet, Limits, Park, Pool, PoolSelector, Require,
+    Thresholds, Topology,
 };
 
 pub use jiff::{SignedDuration, Timestamp};

@@ -9,7 +9,9 @@ use jiff::SignedDuration;
 use regex::Regex;
 use serde::{Serialize, Serializer};
 
-use super::{ClusterName, FleetName, FleetRunners, RecordSet, RecordType, Runner, RunnerId, Seen, Tag};
+use super::{
+    ClusterName, FleetName, FleetRunners, Question, RecordSet, RecordType, Runner, RunnerId, Seen, Tag,
+};
 
 /// All fleets and what holds for all of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,12 +75,37 @@ pub struct Fleet {
     pub thresholds: Thresholds,
     /// How many runner processes must poll well before a cluster counts as able.
     pub min_able: u32,
+    /// What else must be well before a cluster counts as able.
+    pub require: Require,
     /// How long a failover signal must have been firing.
     pub signal_hold: SignedDuration,
     /// How long after a move no automatic move follows.
     pub cool_down: SignedDuration,
     /// After this long an unfinished move counts as failed.
     pub move_deadline: SignedDuration,
+}
+
+/// What must be well of a cluster beside its runners, as its exporter sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Require {
+    /// Its API answers.
+    pub api: bool,
+    /// Every object of Argo CD and Flux is healthy or on its way.
+    pub gitops: bool,
+    /// Every Velero schedule has a completed backup that is no older.
+    pub backup_max_age: Option<SignedDuration>,
+}
+
+impl Require {
+    /// Whether Prometheus is asked this. Questions about runners always are.
+    pub fn asks(&self, question: Question) -> bool {
+        match question {
+            Question::Alive | Question::Able | Question::AbleCount | Question::GitlabUnreachable => true,
+            Question::ClusterApi => self.api,
+            Question::GitopsBroken => self.gitops,
+            Question::BackupAge => self.backup_max_age.is_some(),
+        }
+    }
 }
 
 /// The runner records of one fleet in one cluster.

@@ -66,6 +66,21 @@ impl State {
         }
     }
 
+    /// From now on the exporter of the cluster gives this answer; none: it has no answer.
+    pub fn set_readiness(&mut self, cluster: &ClusterName, question: Question, value: Option<f64>) {
+        self.readiness.insert((cluster.clone(), question), value);
+    }
+
+    /// What the exporter of a cluster says. All is well unless somebody said otherwise.
+    fn readiness(&self, cluster: &ClusterName, question: Question) -> Option<f64> {
+        let well = match question {
+            Question::ClusterApi => 1.0,
+            Question::BackupAge => 3600.0,
+            _ => 0.0,
+        };
+        self.readiness.get(&(cluster.clone(), question)).copied().unwrap_or(Some(well))
+    }
+
     /// What a server without fault would answer.
     fn samples(&self) -> Samples {
         let at = self.now.checked_sub(self.sample_age).unwrap_or(Timestamp::MIN);
@@ -86,6 +101,9 @@ impl State {
                     Question::Able => share(well, all),
                     Question::AbleCount => Some(f64::from(well)),
                     Question::GitlabUnreachable => share(unreachable, up),
+                    Question::ClusterApi | Question::GitopsBroken | Question::BackupAge => {
+                        self.readiness(cluster, question)
+                    }
                 };
                 if let Some(value) = value {
                     let samples = samples.entry((fleet.clone(), question)).or_default();
@@ -128,9 +146,13 @@ impl State {
             PrometheusFault::Contradicts => {
                 for (_, sample) in now.iter_mut().filter(|(cluster, _)| meant(cluster)) {
                     sample.value = match question {
-                        Question::AbleCount if sample.value > 0.0 => 0.0,
-                        Question::AbleCount => 2.0,
-                        Question::Alive | Question::Able | Question::GitlabUnreachable => 1.0 - sample.value,
+                        Question::AbleCount | Question::GitopsBroken if sample.value > 0.0 => 0.0,
+                        Question::AbleCount | Question::GitopsBroken => 2.0,
+                        Question::BackupAge => sample.value + 1e9,
+                        Question::Alive
+                        | Question::Able
+                        | Question::GitlabUnreachable
+                        | Question::ClusterApi => 1.0 - sample.value,
                     };
                 }
             }
@@ -146,9 +168,9 @@ impl State {
     pub(super) fn evidence(&self, topology: &Topology) -> Evidence {
         let samples = self.samples();
         let mut evidence = Evidence::default();
-        for fleet in topology.fleets.keys() {
+        for (fleet, configured) in &topology.fleets {
             let mut about = FleetEvidence::default();
-            for question in Question::ALL {
+            for question in Question::ALL.into_iter().filter(|q| configured.require.asks(*q)) {
                 let answers = (0..self.prometheus.len())
                     .map(|server| self.answer_from(&samples, server, fleet, question))
                     .collect();

@@ -7,9 +7,9 @@ use switchyard::{
     model::{
         Action, Answer, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence, Failback,
         Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind, MoveState,
-        Observation, Override, Park, Pool, PoolSelector, Question, RecordSet, RecordType, Request, Runner,
-        RunnerId, Sample, Seen, Signal, SignalKey, SignalState, SignedDuration, Thresholds, Timestamp,
-        Topology,
+        Observation, Override, Park, Pool, PoolSelector, Question, RecordSet, RecordType, Request, Require,
+        Runner, RunnerId, Sample, Seen, Signal, SignalKey, SignalState, SignedDuration, Thresholds,
+        Timestamp, Topology,
     },
 };
 
@@ -63,6 +63,7 @@ pub fn topology(clusters: &[&str]) -> Topology {
         }),
         thresholds: Thresholds { failover: 0.5, able: 0.8, failback: 0.9, margin: 0.2 },
         min_able: 1,
+        require: Require::default(),
         signal_hold: SignedDuration::from_secs(15),
         cool_down: SignedDuration::from_mins(30),
         move_deadline: SignedDuration::from_mins(10),
@@ -200,6 +201,8 @@ impl Case {
                 Question::Alive | Question::Able => 1.0,
                 Question::AbleCount => 2.0,
                 Question::GitlabUnreachable => 0.0,
+                // Not asked by a fleet that requires nothing.
+                Question::ClusterApi | Question::GitopsBroken | Question::BackupAge => continue,
             };
             case.says(question, &[("blue", value), ("green", value)]);
         }
