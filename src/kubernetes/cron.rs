@@ -45,7 +45,7 @@ impl Due {
             "@hourly" => "0 * * * *",
             other => other,
         };
-        let fields: Vec<&str> = fields.split_whitespace().map(|f| if f == "?" { "*" } else { f }).collect();
+        let fields: Vec<String> = fields.split_whitespace().enumerate().map(|(i, f)| field(i, f)).collect();
         if fields.len() != 5 {
             return Err(format!("{text:?} has not five fields"));
         }
@@ -71,6 +71,17 @@ impl Due {
             Self::Every(interval) => time.checked_add(*interval).ok(),
             Self::Cron(cron) => next(cron, time),
         }
+    }
+}
+
+/// Velero reads `?` as `*`, and does not take `*/2` for a star when it joins day of month and day of week.
+fn field(index: usize, text: &str) -> String {
+    let stepped = text.strip_prefix("*/").filter(|step| *step != "1");
+    match (index, stepped) {
+        (2, Some(step)) => format!("1-31/{step}"),
+        (4, Some(step)) => format!("0-6/{step}"),
+        _ if text == "?" => "*".to_owned(),
+        _ => text.to_owned(),
     }
 }
 
@@ -132,6 +143,10 @@ mod tests {
         assert_eq!(next("0 2 * * *"), "2026-11-21T02:00:00Z");
         assert_eq!(next("CRON_TZ=America/New_York 0 2 * * *"), "2026-11-21T07:00:00Z");
         assert_eq!(next("@every 6h"), "2026-11-21T06:00:00Z");
+        // The 21st is a Saturday. Both restricted: either will do.
+        assert_eq!(next("0 2 1 * 0"), "2026-11-22T02:00:00Z");
+        assert_eq!(next("0 2 */2 * 1"), "2026-11-21T02:00:00Z");
+        assert_eq!(next("0 2 * * 1"), "2026-11-23T02:00:00Z");
     }
 
     #[test]

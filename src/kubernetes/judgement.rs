@@ -75,6 +75,8 @@ reasons! {
     UnknownWord = "unknown_word", Unknown;
     /// No controller has looked at it yet, or ever.
     NeverReconciled = "never_reconciled", Unknown;
+    /// No controller looks at objects like it: what uses it tells.
+    NotReconciled = "not_reconciled", Unknown;
     /// A time that should be there is not.
     TimestampAbsent = "timestamp_absent", Unknown;
     /// What should move has not moved for several intervals: its controller is dead, stuck or cut off.

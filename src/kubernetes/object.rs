@@ -103,6 +103,8 @@ pub struct Schedule {
     pub phase: Option<String>,
     /// When it last submitted a backup; no sign that the backup succeeded.
     pub last_backup: Option<Timestamp>,
+    /// When it last let a run pass by, as it was told to.
+    pub last_skipped: Option<Timestamp>,
     /// What is wrong with it, cut short.
     pub failure: Option<String>,
 }
@@ -204,6 +206,8 @@ pub struct Operation {
 pub struct Flux {
     /// A person stopped it.
     pub suspended: bool,
+    /// A Helm repository of type `oci`: no controller looks at it.
+    pub fixed: bool,
     /// How often it is reconciled.
     pub interval: Option<SignedDuration>,
     /// How long one reconciliation may take.
@@ -262,6 +266,8 @@ pub struct Reference {
 
 /// Messages of controllers may be pages long.
 const LONGEST: usize = 200;
+/// Conditions may repeat.
+const MOST_ERRORS: usize = 8;
 
 fn short(text: String) -> String {
     match text.char_indices().nth(LONGEST) {
@@ -373,6 +379,7 @@ fn schedule(r: &Reader<'_>) -> Result<Schedule, Unreadable> {
         location: r.text("spec.template.storageLocation")?.filter(|l| !l.is_empty()),
         phase: r.text("status.phase")?.filter(|p| !p.is_empty()),
         last_backup: r.time("status.lastBackup")?,
+        last_skipped: r.time("status.lastSkipped")?,
         failure: failure(r)?,
     })
 }
@@ -435,7 +442,7 @@ fn application(r: &Reader<'_>) -> Result<Application, Unreadable> {
     let mut errors = Vec::new();
     for condition in r.list("status.conditions")? {
         let kind = condition.text("type")?.unwrap_or_default();
-        if kind.ends_with("Error") {
+        if kind.ends_with("Error") && errors.len() < MOST_ERRORS {
             errors.push((kind, short(condition.text("message")?.unwrap_or_default())));
         }
     }
@@ -483,6 +490,7 @@ fn reference(r: &Reader<'_>, path: &str, namespace: &str) -> Result<Option<Refer
 fn flux(kind: Kind, namespace: &str, r: &Reader<'_>) -> Result<Flux, Unreadable> {
     let mut flux = Flux {
         suspended: r.bool("spec.suspend")?.unwrap_or(false),
+        fixed: kind == Kind::HelmRepository && r.text("spec.type")?.as_deref() == Some("oci"),
         interval: r.duration("spec.interval")?,
         timeout: r.duration("spec.timeout")?,
         source: reference(r, "spec.sourceRef", namespace)?,

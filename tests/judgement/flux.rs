@@ -304,6 +304,9 @@ fn a_release_is_joined_with_its_chart() {
     assert_eq!(unanswered.judge(RELEASE).reason, Reason::HeartbeatAbsent, "asked three minutes ago");
     unanswered.now = time("2026-11-21T03:03:00Z");
     assert_eq!(unanswered.judge(RELEASE).reason, Reason::HandshakeUnanswered);
+    let mut pulls = scene();
+    pulls.set(CHART, "/status/conditions/0", ready("Unknown", "Progressing", 1));
+    assert_eq!(pulls.judge(RELEASE).reason, Reason::Reconciling);
     // Another chart reference.
     let mut oci = scene();
     oci.set(
@@ -312,4 +315,17 @@ fn a_release_is_joined_with_its_chart() {
         json!({"kind": "OCIRepository", "name": "podinfo", "namespace": "flux-system"}),
     );
     assert_eq!(oci.judge(RELEASE).reason, Reason::SourceMissing);
+}
+
+#[test]
+fn a_helm_repository_of_type_oci_is_nobodys() {
+    let mut scene = scene();
+    scene.add(json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "HelmRepository",
+        "metadata": {"name": "podinfo", "namespace": "flux-system", "generation": 1},
+        "spec": {"type": "oci", "url": "oci://ghcr.io/stefanprodan/charts", "interval": "5m0s"}
+    }));
+    assert_eq!(scene.judge("HelmRepository/podinfo").reason, Reason::NotReconciled);
+    scene.set("HelmRepository/podinfo", "/spec/type", Value::Null);
+    assert_eq!(scene.judge("HelmRepository/podinfo").reason, Reason::NeverReconciled);
 }

@@ -193,6 +193,10 @@ fn a_schedule_that_does_not_run_is_unknown() {
     late.set(DAILY, "/status/lastBackup", json!("2026-11-20T02:00:44Z"));
     assert_eq!(late.judge(DAILY).reason, Reason::Overdue);
     assert_eq!(after(&[("/status/lastBackup", json!("2027-01-01T00:00:00Z"))]), Reason::InTheFuture);
+    // It was told to let a run pass by.
+    late.set(DAILY, "/status/lastSkipped", json!("2026-11-21T02:00:10Z"));
+    assert_eq!(late.judge(DAILY).reason, Reason::Ok);
+    late.set(DAILY, "/status/lastSkipped", Value::Null);
     // Up to a minute late is normal, and another minute when two are due at once.
     late.now = time("2026-11-21T02:02:30Z");
     late.set(PLACE, "/status/lastValidationTime", json!("2026-11-21T02:02:00Z"));

@@ -18,6 +18,10 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
     if flux.suspended {
         return Judgement::new(Reason::Suspended, "spec.suspend: its last state stands for ever");
     }
+    if flux.fixed {
+        let text = "no controller looks at a HelmRepository of type oci: its HelmCharts tell";
+        return Judgement::new(Reason::NotReconciled, text);
+    }
     let Some(ready) = &flux.ready else {
         return Judgement::new(
             Reason::NeverReconciled,
@@ -57,6 +61,9 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
                 return judged;
             }
             match source(object, flux, at) {
+                Ok(source) if source.ready.as_ref().is_none_or(|ready| ready.status != "True") => {
+                    Judgement::new(Reason::Reconciling, "its chart is being reconciled")
+                }
                 Ok(_) => ok(format!("it is ready at {}", revision(flux))),
                 Err(judged) => judged,
             }

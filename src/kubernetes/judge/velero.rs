@@ -281,7 +281,9 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
         if let Some(wrong) = at.future("status.lastBackup", last) {
             return wrong;
         }
-        let late = due.after(last).and_then(|next| next.checked_add(at.limits.schedule_late).ok());
+        // Velero counts from there, too.
+        let from = schedule.last_skipped.map_or(last, |skipped| skipped.max(last));
+        let late = due.after(from).and_then(|next| next.checked_add(at.limits.schedule_late).ok());
         if let Some(late) = late.filter(|late| *late < at.now) {
             return match busy {
                 Some((backup, judged)) => {
