@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::model::Runner;
-use super::reply::{Failure, Params, split_tags};
+use super::reply::{Failure, Params};
 use super::state::State;
 
 pub(super) type ModelErrors = BTreeMap<&'static str, Vec<String>>;
@@ -64,10 +64,6 @@ impl Change {
             maximum_timeout: params.number("maximum_timeout")?,
             maintenance_note: params.text("maintenance_note"),
         })
-    }
-
-    pub(super) fn set_tags(&mut self, tags: &[String]) {
-        self.tags = Some(split_tags(tags));
     }
 
     pub(super) fn check(&self, old: &Runner) -> Result<(), ModelErrors> {

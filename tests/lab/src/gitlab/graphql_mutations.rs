@@ -10,6 +10,7 @@ use super::graphql_types::{AccessLevelArg, CiRunner, TypeArg};
 use super::lookup::visible_project;
 use super::model::{Owner, Runner};
 use super::ownership::{self, Refusal};
+use super::reply::split_tags;
 use super::state::State;
 
 /// Ids of one bulk call; the rest is ignored, and says so.
@@ -84,6 +85,22 @@ struct RunnerBulkPauseInput {
     ids: Vec<CiRunnerID>,
     paused: bool,
     client_mutation_id: Option<String>,
+}
+
+/// The change that an input asks for; the inputs differ in how they say `paused`.
+macro_rules! wanted {
+    ($input:ident, paused: $paused:expr) => {
+        Change {
+            description: $input.description,
+            paused: $paused,
+            tags: $input.tag_list.as_deref().map(split_tags),
+            run_untagged: $input.run_untagged,
+            locked: $input.locked,
+            ref_protected: $input.access_level.map(AccessLevelArg::is_protected),
+            maximum_timeout: $input.maximum_timeout,
+            maintenance_note: $input.maintenance_note,
+        }
+    };
 }
 
 /// What every mutation answers with, and what is its own.
@@ -182,19 +199,7 @@ impl RunnerMutation {
     ) -> Option<RunnerUpdatePayload> {
         mutate(ctx, |state, token| {
             let row = writable(state, token, input.id)?;
-            let mut change = Change {
-                description: input.description,
-                paused: input.paused.or(input.active.map(|a| !a)),
-                tags: None,
-                run_untagged: input.run_untagged,
-                locked: input.locked,
-                ref_protected: input.access_level.map(AccessLevelArg::is_protected),
-                maximum_timeout: input.maximum_timeout,
-                maintenance_note: input.maintenance_note,
-            };
-            if let Some(tags) = &input.tag_list {
-                change.set_tags(tags);
-            }
+            let change = wanted!(input, paused: input.paused.or(input.active.map(|a| !a)));
             let projects: Option<Vec<u64>> =
                 input.associated_projects.map(|all| all.into_iter().map(|p| p.0).collect());
             let done = apply(state, row.id, &change, &token.spec.name, "graphql").map_err(Refusal::Invalid);
@@ -222,19 +227,7 @@ impl RunnerMutation {
                     Owner::Projects(vec![input.project_id.ok_or_else(|| missing("`project_id`"))?.0])
                 }
             };
-            let mut change = Change {
-                description: input.description,
-                paused: input.paused,
-                tags: None,
-                run_untagged: input.run_untagged,
-                locked: input.locked,
-                ref_protected: input.access_level.map(AccessLevelArg::is_protected),
-                maximum_timeout: input.maximum_timeout,
-                maintenance_note: input.maintenance_note,
-            };
-            if let Some(tags) = &input.tag_list {
-                change.set_tags(tags);
-            }
+            let change = wanted!(input, paused: input.paused);
             let (runner, errors) = outcome(ownership::create(state, token, owner, &change, "graphql"))?;
             let runner = runner.map(CiRunner);
             Ok(RunnerCreatePayload { runner, errors, client_mutation_id: input.client_mutation_id })

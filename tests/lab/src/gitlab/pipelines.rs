@@ -74,9 +74,7 @@ fn start(state: &mut State, project: u64, params: &Params, source: &str) -> Answ
 }
 
 async fn create(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
-    let mut state = shared.lock();
-    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
-    start(&mut state, project, &call.params()?, "api")
+    change(&shared, &call, &id, |state, project| start(state, project, &call.params()?, "api"))
 }
 
 async fn trigger(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
@@ -107,118 +105,104 @@ fn job_of<'a>(state: &'a State, project: u64, id: &str) -> Result<&'a Job, Failu
         .ok_or_else(|| Failure::not_found("Job"))
 }
 
-async fn list(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+/// A project and something in it.
+type Place = Path<(String, String)>;
+
+/// What every read of a project's pipelines begins with.
+fn read(shared: &Shared, call: &Call, project: &str, look: impl FnOnce(&State, u64) -> Answer) -> Answer {
     let state = shared.lock();
-    let project = call.project(&state, &id, &READ, Role::Reporter)?;
-    let params = call.params()?;
-    let status = params.text("status");
-    let rows: Vec<&Pipeline> = state
-        .pipelines
-        .values()
-        .rev()
-        .filter(|p| p.project == project)
-        .filter(|p| status.as_deref().is_none_or(|s| state.pipeline_status(p) == s))
-        .collect();
-    page(&rows, &params, &call.url(), call.query(), |p| state.pipeline_json(p))
+    let project = call.project(&state, project, &READ, Role::Reporter)?;
+    look(&state, project)
 }
 
-async fn detail(
-    AxumState(shared): AxumState<Shared>,
-    Path((id, pipeline)): Path<(String, String)>,
-    call: Call,
+/// What every change of a project's pipelines begins with.
+fn change(
+    shared: &Shared,
+    call: &Call,
+    project: &str,
+    act: impl FnOnce(&mut State, u64) -> Answer,
 ) -> Answer {
-    let state = shared.lock();
-    let project = call.project(&state, &id, &READ, Role::Reporter)?;
-    ok(&state.pipeline_json(pipeline_of(&state, project, &pipeline)?))
+    let mut state = shared.lock();
+    let project = call.project(&state, project, &WRITE, Role::Developer)?;
+    act(&mut state, project)
+}
+
+async fn list(AxumState(shared): AxumState<Shared>, Path(id): Path<String>, call: Call) -> Answer {
+    read(&shared, &call, &id, |state, project| {
+        let params = call.params()?;
+        let status = params.text("status");
+        let of_project = state.pipelines.values().rev().filter(|p| p.project == project);
+        let rows: Vec<&Pipeline> =
+            of_project.filter(|p| status.as_deref().is_none_or(|s| state.pipeline_status(p) == s)).collect();
+        page(&rows, &params, &call.url(), call.query(), |p| state.pipeline_json(p))
+    })
+}
+
+async fn detail(AxumState(shared): AxumState<Shared>, Path((id, pipeline)): Place, call: Call) -> Answer {
+    read(&shared, &call, &id, |state, project| {
+        ok(&state.pipeline_json(pipeline_of(state, project, &pipeline)?))
+    })
 }
 
 async fn pipeline_jobs(
     AxumState(shared): AxumState<Shared>,
-    Path((id, pipeline)): Path<(String, String)>,
+    Path((id, pipeline)): Place,
     call: Call,
 ) -> Answer {
-    let state = shared.lock();
-    let project = call.project(&state, &id, &READ, Role::Reporter)?;
-    let jobs = &pipeline_of(&state, project, &pipeline)?.jobs;
-    let rows: Vec<&Job> = jobs.iter().rev().filter_map(|id| state.jobs.get(id)).collect();
-    page(&rows, &call.params()?, &call.url(), call.query(), |job| state.job_json(job))
+    read(&shared, &call, &id, |state, project| {
+        let jobs = &pipeline_of(state, project, &pipeline)?.jobs;
+        let rows: Vec<&Job> = jobs.iter().rev().filter_map(|id| state.jobs.get(id)).collect();
+        page(&rows, &call.params()?, &call.url(), call.query(), |job| state.job_json(job))
+    })
 }
 
-async fn job(
-    AxumState(shared): AxumState<Shared>,
-    Path((id, job)): Path<(String, String)>,
-    call: Call,
-) -> Answer {
-    let state = shared.lock();
-    let project = call.project(&state, &id, &READ, Role::Reporter)?;
-    ok(&state.job_json(job_of(&state, project, &job)?))
+async fn job(AxumState(shared): AxumState<Shared>, Path((id, job)): Place, call: Call) -> Answer {
+    read(&shared, &call, &id, |state, project| ok(&state.job_json(job_of(state, project, &job)?)))
 }
 
-async fn trace(
-    AxumState(shared): AxumState<Shared>,
-    Path((id, job)): Path<(String, String)>,
-    call: Call,
-) -> Answer {
-    let state = shared.lock();
-    let project = call.project(&state, &id, &READ, Role::Reporter)?;
-    let job = job_of(&state, project, &job)?;
-    Ok(plain(StatusCode::OK, job.trace.clone().into(), "text/plain"))
+async fn trace(AxumState(shared): AxumState<Shared>, Path((id, job)): Place, call: Call) -> Answer {
+    read(&shared, &call, &id, |state, project| {
+        let job = job_of(state, project, &job)?;
+        Ok(plain(StatusCode::OK, job.trace.clone().into(), "text/plain"))
+    })
 }
 
-async fn artifacts(
-    AxumState(shared): AxumState<Shared>,
-    Path((id, job)): Path<(String, String)>,
-    call: Call,
-) -> Answer {
-    let state = shared.lock();
-    let project = call.project(&state, &id, &READ, Role::Reporter)?;
-    let job = job_of(&state, project, &job)?;
-    let (_, data) =
-        job.archive.as_ref().ok_or_else(|| Failure::message(StatusCode::NOT_FOUND, "404 Not Found"))?;
-    Ok(plain(StatusCode::OK, data.clone().into(), "application/octet-stream"))
+async fn artifacts(AxumState(shared): AxumState<Shared>, Path((id, job)): Place, call: Call) -> Answer {
+    read(&shared, &call, &id, |state, project| {
+        let archive = job_of(state, project, &job)?.archive.as_ref();
+        let (_, data) = archive.ok_or_else(|| Failure::message(StatusCode::NOT_FOUND, "404 Not Found"))?;
+        Ok(plain(StatusCode::OK, data.clone().into(), "application/octet-stream"))
+    })
 }
 
 async fn cancel_pipeline(
     AxumState(shared): AxumState<Shared>,
-    Path((id, pipeline)): Path<(String, String)>,
+    Path((id, pipeline)): Place,
     call: Call,
 ) -> Answer {
-    let mut state = shared.lock();
-    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
-    let (pipeline, jobs) = {
-        let row = pipeline_of(&state, project, &pipeline)?;
-        (row.id, row.jobs.clone())
-    };
-    for job in jobs {
+    change(&shared, &call, &id, |state, project| {
+        let row = pipeline_of(state, project, &pipeline)?.clone();
+        for job in &row.jobs {
+            state.set_status(*job, JobStatus::Canceled, None);
+        }
+        ok(&state.pipeline_json(&row))
+    })
+}
+
+async fn cancel(AxumState(shared): AxumState<Shared>, Path((id, job)): Place, call: Call) -> Answer {
+    change(&shared, &call, &id, |state, project| {
+        let job = job_of(state, project, &job)?.id;
         state.set_status(job, JobStatus::Canceled, None);
-    }
-    ok(&state.pipelines.get(&pipeline).map_or(Value::Null, |p| state.pipeline_json(p)))
+        Ok(reply(StatusCode::CREATED, &state.jobs.get(&job).map_or(Value::Null, |j| state.job_json(j))))
+    })
 }
 
-async fn cancel(
-    AxumState(shared): AxumState<Shared>,
-    Path((id, job)): Path<(String, String)>,
-    call: Call,
-) -> Answer {
-    let mut state = shared.lock();
-    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
-    let job = job_of(&state, project, &job)?.id;
-    state.set_status(job, JobStatus::Canceled, None);
-    let body = state.jobs.get(&job).map_or(Value::Null, |j| state.job_json(j));
-    Ok(reply(StatusCode::CREATED, &body))
-}
-
-async fn retry(
-    AxumState(shared): AxumState<Shared>,
-    Path((id, job)): Path<(String, String)>,
-    call: Call,
-) -> Answer {
-    let mut state = shared.lock();
-    let project = call.project(&state, &id, &WRITE, Role::Developer)?;
-    let job = job_of(&state, project, &job)?.id;
-    let new = state.retry_job(job).ok_or_else(|| Failure::forbidden("Job is not retryable"))?;
-    let body = state.jobs.get(&new).map_or(Value::Null, |j| state.job_json(j));
-    Ok(reply(StatusCode::CREATED, &body))
+async fn retry(AxumState(shared): AxumState<Shared>, Path((id, job)): Place, call: Call) -> Answer {
+    change(&shared, &call, &id, |state, project| {
+        let job = job_of(state, project, &job)?.id;
+        let new = state.retry_job(job).ok_or_else(|| Failure::forbidden("Job is not retryable"))?;
+        Ok(reply(StatusCode::CREATED, &state.jobs.get(&new).map_or(Value::Null, |j| state.job_json(j))))
+    })
 }
 
 /// Only jobs of projects where the caller is at least Reporter.

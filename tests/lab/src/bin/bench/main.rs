@@ -73,7 +73,8 @@ fn table(webhooks: &Webhooks, failover: &Failover, scrape: &Scrape) -> String {
         |what: String, measured: String, proportion: String| rows.push([what, measured, proportion]);
 
     let Webhooks { switchyard, per_commit, later, waits, version } = webhooks;
-    let clients = format!("{} connections kept alive", webhooks::CONNECTIONS);
+    let (connections, rounds) = (webhooks::CONNECTIONS, webhooks::ROUNDS);
+    let clients = format!("{connections} connections kept alive, in {rounds} rounds by turns");
     row(
         format!("webhooks, {clients}: each on the disk before its answer"),
         load(switchyard),
@@ -87,8 +88,8 @@ fn table(webhooks: &Webhooks, failover: &Failover, scrape: &Scrape) -> String {
             load(other),
             format!(
                 "Switchyard: {:.2} × as many, p99 × {:.2}",
-                switchyard.per_second / other.per_second,
-                switchyard.p99.as_secs_f64() / other.p99.as_secs_f64()
+                switchyard.per_second() / other.per_second(),
+                switchyard.percentile(99).as_secs_f64() / other.percentile(99).as_secs_f64()
             ),
         );
     }
@@ -141,9 +142,9 @@ fn table(webhooks: &Webhooks, failover: &Failover, scrape: &Scrape) -> String {
 fn load(load: &Load) -> String {
     format!(
         "{:.0}/s, median {:.1} ms, p99 {:.1} ms",
-        load.per_second,
-        milliseconds(load.median),
-        milliseconds(load.p99)
+        load.per_second(),
+        milliseconds(load.percentile(50)),
+        milliseconds(load.percentile(99))
     )
 }
 

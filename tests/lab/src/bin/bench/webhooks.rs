@@ -1,13 +1,13 @@
 //! How many webhooks are accepted, and how fast: Switchyard, and adnanh/webhook beside it.
+//!
+//! They take turns, round by round, so that a machine that is slower for a while is so for all of them. While others have
+//! their turn Switchyard is frozen and adnanh/webhook is not there: nobody works off a backlog in somebody else's time.
 
 use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -32,16 +32,38 @@ use crate::{
 };
 
 pub(crate) const CONNECTIONS: usize = 64;
-pub(crate) const REQUESTS: usize = 20_000;
-const WARM_UP: usize = 500;
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const ROUNDS: usize = 4;
+/// Of one server in one round, after the warm-up.
+const REQUESTS: usize = 5_000;
+const WARM_UP: usize = 250;
+const LIMIT: Duration = Duration::from_millis(2_500);
 
-/// What one server did.
+/// What one server did, in all rounds.
+#[derive(Default)]
 pub(crate) struct Load {
-    pub(crate) answered: usize,
-    pub(crate) per_second: f64,
-    pub(crate) median: Duration,
-    pub(crate) p99: Duration,
+    /// How long each answer took.
+    times: Vec<Duration>,
+    elapsed: Duration,
+}
+
+impl Load {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.times.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The time within which this share of a hundred was answered; nothing when nothing was.
+    pub(crate) fn percentile(&self, share: usize) -> Duration {
+        let mut times = self.times.clone();
+        times.sort();
+        times.get(times.len() * share / 100).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, name: &str, round: Self) {
+        let (rate, p99) = (round.per_second(), round.percentile(99));
+        say(&format!("  {name}: {rate:.0}/s, median {:.1?}, p99 {p99:.1?}", round.percentile(50)));
+        self.times.extend(round.times);
+        self.elapsed += round.elapsed;
+    }
 }
 
 /// All of them.
@@ -65,15 +87,32 @@ pub(crate) async fn measure(dir: &Path, binary: &Path) -> Result<Webhooks> {
     let version = String::from_utf8_lossy(&version.stdout);
     let version = version.split_whitespace().last().unwrap_or("of unknown version").to_owned();
 
-    say(&format!("webhooks: making {REQUESTS} messages, starting Switchyard"));
-    let yard = Yard::start(&dir.join("webhooks"), binary, 100, "10s").await?;
+    say(&format!("webhooks: making {} messages, starting Switchyard", ROUNDS * (WARM_UP + REQUESTS)));
+    let mut yard = Yard::start(&dir.join("webhooks"), binary, 100, "10s").await?;
     let now = yard.gitlab.admin().now();
-    let bodies: Arc<[Bytes]> = (0..WARM_UP + REQUESTS)
+    let bodies: Vec<Bytes> = (0..ROUNDS * (WARM_UP + REQUESTS))
         .map(|n| Bytes::from(message::failover(n, now, (n % 2 == 1).then_some(now))))
         .collect();
 
     let before = Passes::read(&yard.switchyard).await?;
-    let switchyard = load("Switchyard", yard.address, "/api/v1/alerts", &bodies).await?;
+    let (mut switchyard, mut later, mut waits) = (Load::default(), Load::default(), Load::default());
+    for (round, bodies) in bodies.chunks(WARM_UP + REQUESTS).enumerate() {
+        say(&format!(
+            "webhooks, round {} of {ROUNDS}: {CONNECTIONS} connections, {REQUESTS} requests or {LIMIT:?} each",
+            round + 1
+        ));
+        let name = "Switchyard";
+        switchyard.add(name, load(name, yard.address, "/api/v1/alerts", bodies).await?);
+        yard.switchyard.process().pause()?;
+        for (name, answer_waits, sum) in [
+            ("adnanh/webhook, command after the answer", false, &mut later),
+            ("adnanh/webhook, answer after the command", true, &mut waits),
+        ] {
+            let (hook, _running) = reference(&program, dir, answer_waits).await?;
+            sum.add(name, load(name, hook, "/hooks/alerts", bodies).await?);
+        }
+        yard.switchyard.process().resume()?;
+    }
     if let Ok((passes, pass)) = before.since(&yard.switchyard).await {
         say(&format!("  {passes:.0} passes meanwhile, {:.0?} each", pass.time));
     }
@@ -82,17 +121,10 @@ pub(crate) async fn measure(dir: &Path, binary: &Path) -> Result<Webhooks> {
         page.value(name, labels).with_context(|| format!("Switchyard shows no {name}"))
     };
     let stored = value("switchyard_alerts_received_total", &[("action", "failover"), ("outcome", "new")])?;
-    let sent = (WARM_UP + switchyard.answered) as f64;
+    let sent = (ROUNDS * WARM_UP + switchyard.times.len()) as f64;
     ensure!(stored == sent, "Switchyard stored {stored} of {sent} alerts that it accepted");
     let commits = value("switchyard_store_commits_total", &[])?;
     let per_commit = value("switchyard_store_operations_total", &[])? / commits;
-    drop(yard);
-
-    let (hook, running) = reference(&program, dir, false).await?;
-    let later = load("adnanh/webhook, command after the answer", hook, "/hooks/alerts", &bodies).await?;
-    drop(running);
-    let (hook, _running) = reference(&program, dir, true).await?;
-    let waits = load("adnanh/webhook, answer after the command", hook, "/hooks/alerts", &bodies).await?;
     Ok(Webhooks { switchyard, per_commit, later, waits, version })
 }
 
@@ -123,28 +155,18 @@ async fn reference(program: &Path, dir: &Path, waits: bool) -> Result<(SocketAdd
     Ok((address, process))
 }
 
-async fn load(name: &str, address: SocketAddr, path: &str, bodies: &Arc<[Bytes]>) -> Result<Load> {
-    say(&format!("webhooks: {name}, {CONNECTIONS} connections, {REQUESTS} requests or {LIMIT:?}"));
+async fn load(name: &str, address: SocketAddr, path: &str, bodies: &[Bytes]) -> Result<Load> {
     let (warm_up, measured) = bodies.split_at(WARM_UP);
     let all = async |bodies: &[Bytes]| {
         let next = AtomicUsize::new(0);
         let started = Instant::now();
         let connection = || connection(address, path, bodies, &next, started + LIMIT);
         let times = try_join_all((0..CONNECTIONS).map(|_| connection())).await.context(name.to_owned())?;
-        let mut times: Vec<Duration> = times.into_iter().flatten().collect();
-        times.sort();
-        anyhow::Ok((times, started.elapsed()))
+        anyhow::Ok(Load { times: times.into_iter().flatten().collect(), elapsed: started.elapsed() })
     };
     all(warm_up).await?;
-    let (times, elapsed) = all(measured).await?;
-    let at = |share: usize| times.get(times.len() * share / 100).copied().context("no answer at all");
-    let load = Load {
-        answered: times.len(),
-        per_second: times.len() as f64 / elapsed.as_secs_f64(),
-        median: at(50)?,
-        p99: at(99)?,
-    };
-    say(&format!("  {:.0}/s, median {:.1?}, p99 {:.1?}", load.per_second, load.median, load.p99));
+    let load = all(measured).await?;
+    ensure!(!load.times.is_empty(), "{name}: no answer at all");
     Ok(load)
 }
 
