@@ -8,6 +8,7 @@ mod judgement;
 mod kind;
 mod list;
 mod object;
+mod parse;
 mod reader;
 mod snapshot;
 

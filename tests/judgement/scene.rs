@@ -72,6 +72,10 @@ impl Scene {
         &self.objects[self.position(what)]
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value> + '_ {
+        self.objects.iter().cloned()
+    }
+
     pub(crate) fn add(&mut self, value: Value) -> &mut Self {
         self.objects.push(value);
         self
