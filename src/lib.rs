@@ -27,6 +27,7 @@ pub mod world;
 pub mod exporter;
 pub mod intake;
 pub mod reconcile;
+pub mod web;
 
 pub mod http;
 pub mod simulate;

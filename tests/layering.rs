@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["alert", "clock", "config", "decide", "plan", "telemetry", "transport"],
     &["alertmanager", "dns", "gitlab", "kubernetes", "prometheus", "status", "store"],
     &["metrics", "world"],
-    &["exporter", "intake", "reconcile"],
+    &["exporter", "intake", "reconcile", "web"],
     &["http", "simulate"],
     &["sidecar"],
     &["app"],

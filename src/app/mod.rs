@@ -4,9 +4,9 @@ mod poll;
 mod reload;
 pub mod role;
 pub(crate) mod setup;
+mod tokens;
 
 use std::{
-    future::IntoFuture as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,6 +32,7 @@ use crate::{
     reconcile::Reconciler,
     status::Status,
     store::{self, Holder, Store},
+    web::{self, Limits, Listener, Security},
     world::Live,
 };
 
@@ -39,8 +40,6 @@ pub use setup::install_crypto;
 
 /// How long the tasks have to end after the first signal.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long clients have to finish their requests after it. One that hangs keeps nobody else waiting.
-const CLIENT_GRACE: Duration = Duration::from_secs(5);
 /// How often old history is removed.
 const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -70,18 +69,51 @@ pub enum Error {
     Aborted,
 }
 
+/// Where and how clients are served.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// Address and port.
+    pub address: String,
+    /// Certificates and users, in the format of Prometheus' exporter-toolkit.
+    pub web_config: Option<PathBuf>,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
 /// Runs the responder until a signal ends it.
-pub async fn serve(config_file: &Path, listen: &str) -> Result<(), Error> {
+pub async fn serve(config_file: &Path, listening: Listening) -> Result<(), Error> {
     install_crypto();
+    let Listening { address: listen, web_config, limits } = listening;
     let config = config::load(config_file, std::env::vars()).map_err(Error::Config)?;
     for warning in config.warnings() {
         warn!(path = warning.path, mend = warning.mend, "{}", warning.wrong);
     }
-    let listener =
-        TcpListener::bind(listen).await.map_err(|source| Error::Listen(listen.to_owned(), source))?;
-    let bound = listener.local_addr().map_err(|source| Error::Listen(listen.to_owned(), source))?;
+    let security = Security::load(web_config.as_deref()).map_err(Error::Config)?;
+    let failed = |source| Error::Listen(listen.clone(), source);
+    let socket = TcpListener::bind(&listen).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
     let signals = Signals::new().map_err(Error::Signals)?;
-    run(config_file.to_owned(), config, listener, bound, signals).await
+    let way_in = WayIn { socket, security, limits: fitting(limits) };
+    run(config_file.to_owned(), config, way_in, bound, signals).await
+}
+
+/// The listener before there are metrics.
+struct WayIn {
+    socket: TcpListener,
+    security: Security,
+    limits: Limits,
+}
+
+/// No more connections than there may be open files, less what the loop needs.
+fn fitting(limits: Limits) -> Limits {
+    let connections = limits.connections.min(web::connections_that_fit());
+    if connections < limits.connections {
+        warn!(
+            wanted = limits.connections,
+            connections, "fewer connections than --web.max-connections: so many files may not be open"
+        );
+    }
+    Limits { connections, ..limits }
 }
 
 /// The signals that concern the process.
@@ -104,7 +136,7 @@ impl Signals {
 async fn run(
     config_file: PathBuf,
     config: Config,
-    listener: TcpListener,
+    way_in: WayIn,
     bound: SocketAddr,
     mut signals: Signals,
 ) -> Result<(), Error> {
@@ -137,6 +169,7 @@ async fn run(
         store: store.clone(),
         metrics: metrics.clone(),
         access: channels.access.subscribe(),
+        security: way_in.security.clone(),
         bell: bell.clone(),
         reload: reload.clone(),
         now,
@@ -163,26 +196,23 @@ async fn run(
         "poll"
     });
     tasks.spawn(prune(store.clone(), channels.retention.subscribe(), now, prune_end));
+    let web_metrics = metrics.web.clone();
+    let watcher = tokens::Watcher {
+        files: channels.tokens.subscribe(),
+        access: channels.access.clone(),
+        setup: channels.setup.subscribe(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(watcher.run(shutdown.clone()));
     tasks.spawn(reload::run(config_file, channels, metrics, reloads, now, shutdown.clone()));
+    tasks.spawn(way_in.security.clone().watch(web_metrics.clone(), shutdown.clone()));
+    info!(address = %bound, tls = way_in.security.tls(), version = env!("CARGO_PKG_VERSION"), "Switchyard is listening");
     tasks.spawn(async move {
-        let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
-        let served =
-            axum::serve(listener, service).with_graceful_shutdown(http_end.clone().cancelled_owned());
-        let patience = async {
-            http_end.cancelled().await;
-            tokio::time::sleep(CLIENT_GRACE).await;
-        };
-        tokio::select! {
-            served = served.into_future() => {
-                if let Err(error) = served {
-                    error!(%error, "the listener failed");
-                }
-            }
-            () = patience => info!("clients that did not end their requests are cut off"),
-        }
+        let WayIn { socket, security, limits } = way_in;
+        let listener = Listener { socket, security, limits, metrics: web_metrics };
+        web::serve(listener, server.router(), http_end).await;
         "http"
     });
-    info!(address = %bound, version = env!("CARGO_PKG_VERSION"), "Switchyard is listening");
 
     let ended = supervise(&mut tasks, &mut signals, &reload, &shutdown).await;
     drop(reload);

@@ -9,13 +9,13 @@ use std::{
 use reqwest::Url;
 use tokio::sync::watch;
 
-use super::poll::Alertmanagers;
+use super::{poll::Alertmanagers, tokens::TokenFiles};
 use crate::{
     alertmanager,
     config::{Config, DnsProvider, Scope},
     decide::judges,
     dns, gitlab,
-    http::Access,
+    http::{Access, Token},
     metrics::{Metrics, Operation, RequestLabels},
     model::{PoolSelector, SignedDuration, Topology},
     prometheus,
@@ -32,6 +32,7 @@ pub fn install_crypto() {
 pub(super) struct Built {
     setup: Setup<Live>,
     access: Access,
+    tokens: TokenFiles,
     alertmanagers: Alertmanagers,
     retention: SignedDuration,
     fixed: Fixed,
@@ -65,6 +66,7 @@ pub(super) struct Channels {
     pub(super) setup: watch::Sender<Arc<Setup<Live>>>,
     pub(super) topology: watch::Sender<Arc<Topology>>,
     pub(super) access: watch::Sender<Arc<Access>>,
+    pub(super) tokens: watch::Sender<Arc<TokenFiles>>,
     pub(super) alertmanagers: watch::Sender<Arc<Alertmanagers>>,
     pub(super) retention: watch::Sender<SignedDuration>,
     pub(super) fixed: Fixed,
@@ -72,11 +74,12 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(built: Built) -> Self {
-        let Built { setup, access, alertmanagers, retention, fixed } = built;
+        let Built { setup, access, tokens, alertmanagers, retention, fixed } = built;
         Self {
             topology: watch::Sender::new(setup.topology.clone()),
             setup: watch::Sender::new(Arc::new(setup)),
             access: watch::Sender::new(Arc::new(access)),
+            tokens: watch::Sender::new(Arc::new(tokens)),
             alertmanagers: watch::Sender::new(Arc::new(alertmanagers)),
             retention: watch::Sender::new(retention),
             fixed,
@@ -84,10 +87,11 @@ impl Channels {
     }
 
     pub(super) fn replace(&self, built: Built) {
-        let Built { setup, access, alertmanagers, retention, fixed: _ } = built;
+        let Built { setup, access, tokens, alertmanagers, retention, fixed: _ } = built;
         self.topology.send_replace(setup.topology.clone());
         self.setup.send_replace(Arc::new(setup));
         self.access.send_replace(Arc::new(access));
+        self.tokens.send_replace(Arc::new(tokens));
         self.alertmanagers.send_replace(Arc::new(alertmanagers));
         self.retention.send_replace(retention);
     }
@@ -108,9 +112,9 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
     };
     let alertmanagers = alertmanagers(config).map_err(|e| client("Alertmanager")(e.into()))?;
     let access = Access {
-        webhook: config.webhook.token.clone(),
-        actions: config.api.token.clone(),
-        reads: config.api.read_token.clone(),
+        webhook: Token::known(config.webhook.token.as_ref()),
+        actions: Token::known(config.api.token.as_ref()),
+        reads: Token::known(config.api.read_token.as_ref()),
         max_body: config.webhook.max_body,
     };
     let setup = Setup {
@@ -120,7 +124,20 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
         world,
         judges,
     };
-    Ok(Built { setup, access, alertmanagers, retention: config.store.retention, fixed: Fixed::of(config) })
+    let tokens = TokenFiles {
+        webhook: config.webhook.token_file.clone(),
+        actions: config.api.token_file.clone(),
+        reads: config.api.read_token_file.clone(),
+        gitlab: config.gitlab.token_file.clone(),
+    };
+    Ok(Built {
+        setup,
+        access,
+        tokens,
+        alertmanagers,
+        retention: config.store.retention,
+        fixed: Fixed::of(config),
+    })
 }
 
 /// The configuration allows no negative duration.

@@ -8,9 +8,10 @@ use secrecy::ExposeSecret as _;
 use super::{Check, Exit, OutputFormat, load, say};
 use crate::{
     app::setup,
-    config::Config,
+    config::{Config, Problems},
     model::{Finding, PoolSelector, Question, RecordSet, Severity},
     store::Store,
+    web::Security,
 };
 
 /// A finding and the key it is about.
@@ -26,7 +27,14 @@ fn about(path: impl Into<String>, finding: Finding) -> About {
 }
 
 pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
-    let config = match load(config_file) {
+    crate::app::install_crypto();
+    let web = Security::load(args.web_config.as_deref()).err().map(|problems| problems.0).unwrap_or_default();
+    let loaded = match load(config_file) {
+        Ok(config) if web.is_empty() => Ok(config),
+        Ok(_) => Err(Problems(web)),
+        Err(problems) => Err(Problems(problems.0.into_iter().chain(web).collect())),
+    };
+    let config = match loaded {
         Ok(config) => config,
         Err(problems) => {
             if args.output.output == OutputFormat::Json {
@@ -48,8 +56,10 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
         .iter()
         .map(|w| about(&w.path, Finding::new(Severity::Warning, &w.wrong, &w.mend)))
         .collect();
+    if let Some(file) = &args.web_config {
+        found.push(about(file.display().to_string(), Finding::ok("can be used")));
+    }
     if !args.offline {
-        crate::app::install_crypto();
         let (gitlab, dns, prometheus, alertmanager) =
             tokio::join!(gitlab(&config), dns(&config), prometheus(&config), alertmanager(&config));
         found.push(store(&config).await);

@@ -14,6 +14,7 @@ use super::{
     Ack, Command, Exit, History, OutputFormat, Pause, Read, Remote, Resume, Switch, Why, complain, load, say,
     show,
 };
+use crate::config::WebClient;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const WATCH_PERIOD: Duration = Duration::from_millis(500);
@@ -23,6 +24,7 @@ struct Client {
     http: reqwest::Client,
     url: String,
     token: Option<SecretString>,
+    user: Option<(String, SecretString)>,
     output: OutputFormat,
 }
 
@@ -103,6 +105,11 @@ fn signed(why: &Why, mut body: Value) -> Result<Value, Failure> {
     Ok(body)
 }
 
+fn text(flag: &str, path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("{flag} {}: {error}", path.display())))
+}
+
 impl Client {
     fn new(config_file: &Path, remote: &Remote) -> Result<Self, Failure> {
         let config = load(config_file);
@@ -115,21 +122,59 @@ impl Client {
                 )));
             }
         };
-        let token = match &remote.token_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Failure::Usage(format!("--token-file {}: {error}", path.display())))?;
-                Some(SecretString::from(text.trim()))
-            }
-            None => config.ok().and_then(|c| c.api.token.or(c.api.read_token)),
+        let (api, web) = match config {
+            Ok(config) => (config.api.token.or(config.api.read_token), config.web.client),
+            Err(_) => (None, WebClient::default()),
         };
+        let token = match &remote.token_file {
+            Some(path) => Some(SecretString::from(text("--token-file", path)?.trim())),
+            None => api,
+        };
+        let user = match (&remote.user, &remote.password_file) {
+            (Some(user), Some(path)) => {
+                let password = text("--password-file", path)?;
+                Some((user.clone(), SecretString::from(password.trim_end_matches(['\r', '\n']))))
+            }
+            _ => web.user,
+        };
+        let identity = match (&remote.client_cert_file, &remote.client_key_file) {
+            (Some(certificate), Some(key)) => Some(SecretString::from(format!(
+                "{}\n{}",
+                text("--client-cert-file", certificate)?,
+                text("--client-key-file", key)?
+            ))),
+            _ => web.identity,
+        };
+        let ca = remote.ca_file.as_ref().map(|path| text("--ca-file", path)).transpose()?.or(web.ca);
         crate::app::install_crypto();
-        let http = reqwest::Client::builder()
+        let unusable = |error: reqwest::Error| Failure::Usage(super::chain(&error));
+        let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Failure::Failed(super::chain(&error)))?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token, output: remote.output.output })
+            // A redirect could take the token to somebody else.
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(ca) = ca {
+            let authorities = reqwest::Certificate::from_pem_bundle(ca.as_bytes()).map_err(unusable)?;
+            builder = builder.tls_certs_merge(authorities);
+        }
+        if let Some(identity) = identity {
+            // The library's text is not repeated: it speaks of a key.
+            let identity =
+                reqwest::Identity::from_pem(identity.expose_secret().as_bytes()).map_err(|_| {
+                    Failure::Usage(
+                        "the client's certificate and key cannot be used; write both as PEM".to_owned(),
+                    )
+                })?;
+            builder = builder.identity(identity);
+        }
+        let http = builder.build().map_err(unusable)?;
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+            token,
+            user,
+            output: remote.output.output,
+        })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
@@ -137,6 +182,8 @@ impl Client {
         let mut request = self.http.request(method, &url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
+        } else if let Some((user, password)) = &self.user {
+            request = request.basic_auth(user, Some(password.expose_secret()));
         }
         if let Some(body) = body {
             request = request.json(body);

@@ -18,7 +18,7 @@ use crate::{
     app,
     config::{self, Config},
     model::SignedDuration,
-    telemetry,
+    telemetry, web,
 };
 
 /// How a command ended.
@@ -114,10 +114,43 @@ struct Serve {
     /// The address to listen on.
     #[arg(long = "web.listen-address", default_value = "127.0.0.1:9797")]
     listen: String,
+    /// A file with certificates and users, in the format of Prometheus' exporter-toolkit.
+    #[arg(long = "web.config.file")]
+    web_config: Option<PathBuf>,
+    /// The most connections of clients at once.
+    #[arg(long = "web.max-connections", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// How long a client may take for the head of a request or a TLS handshake, or leave an answer lying.
+    #[arg(long = "web.slow-timeout", default_value = "10s", value_parser = positive)]
+    slow_timeout: SignedDuration,
+    /// How long a connection may wait for its next request.
+    #[arg(long = "web.idle-timeout", default_value = "2m", value_parser = positive)]
+    idle_timeout: SignedDuration,
+}
+
+impl Serve {
+    fn listening(self) -> app::Listening {
+        let Self { listen, web_config, max_connections, slow_timeout, idle_timeout } = self;
+        let limits = web::Limits {
+            connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+            slow: slow_timeout.unsigned_abs(),
+            idle: idle_timeout.unsigned_abs(),
+        };
+        app::Listening { address: listen, web_config, limits }
+    }
+}
+
+/// A duration above 0.
+fn positive(text: &str) -> Result<SignedDuration, String> {
+    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    if duration.is_positive() { Ok(duration) } else { Err("it must be longer than nothing".to_owned()) }
 }
 
 #[derive(Debug, Args)]
 struct Check {
+    /// Validate this file with certificates and users, too, as it is given to `serve`.
+    #[arg(long = "web.config.file")]
+    web_config: Option<PathBuf>,
     /// Only read the file; contact nobody.
     #[arg(long)]
     offline: bool,
@@ -148,6 +181,21 @@ struct Remote {
     /// A file with the Bearer token; by default the configuration's token for actions or reads.
     #[arg(long)]
     token_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust beside the system's; by default web.ca_file of the configuration.
+    #[arg(long)]
+    ca_file: Option<PathBuf>,
+    /// The certificate (PEM) to show to the server; by default web.client_cert_file of the configuration.
+    #[arg(long, requires = "client_key_file")]
+    client_cert_file: Option<PathBuf>,
+    /// Its key (PEM); by default web.client_key_file of the configuration.
+    #[arg(long, requires = "client_cert_file")]
+    client_key_file: Option<PathBuf>,
+    /// The user to read as when there is no token; by default web.user of the configuration.
+    #[arg(long, requires = "password_file")]
+    user: Option<String>,
+    /// A file with the user's password; by default web.password_file of the configuration.
+    #[arg(long, requires = "user")]
+    password_file: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -265,7 +313,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Exit {
     let Cli { config_file, command, log_level: _, log_format: _ } = cli;
     match command {
-        Command::Serve(Serve { listen }) => match app::serve(&config_file, &listen).await {
+        Command::Serve(args) => match app::serve(&config_file, args.listening()).await {
             Ok(()) => Exit::Done,
             Err(app::Error::Config(problems)) => {
                 complain(&problems.to_string());

@@ -17,8 +17,15 @@ mod sections;
 mod store;
 mod values;
 mod walk;
+mod web;
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use config::{Environment, File, FileFormat, Map};
 use jiff::SignedDuration;
@@ -26,7 +33,9 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use problem::{Problem, Problems};
+pub use sections::read_secret;
 pub use walk::Key;
+pub use web::{CIPHER_SUITES, CURVES, ClientAuth, Contents, WebFile, WebTls, load_web};
 
 use crate::model::{FleetName, Question, Topology};
 use walk::Walk;
@@ -66,6 +75,8 @@ pub struct Gitlab {
     pub url: Url,
     /// Access token.
     pub token: SecretString,
+    /// The file that it came from, which may change.
+    pub token_file: Option<PathBuf>,
     /// Whose runners are looked at.
     pub scope: Scope,
     /// Requests in flight at once.
@@ -122,6 +133,8 @@ pub struct Alertmanager {
 pub struct Webhook {
     /// The Bearer token that Alertmanager must send; without it only loopback may call.
     pub token: Option<SecretString>,
+    /// The file that it came from, which may change.
+    pub token_file: Option<PathBuf>,
     /// The longest body taken, in bytes.
     pub max_body: usize,
 }
@@ -131,8 +144,12 @@ pub struct Webhook {
 pub struct Api {
     /// The Bearer token of people who act; without it actions are refused.
     pub token: Option<SecretString>,
+    /// The file that it came from, which may change.
+    pub token_file: Option<PathBuf>,
     /// The Bearer token of those who only look; without it reading is open.
     pub read_token: Option<SecretString>,
+    /// The file that it came from, which may change.
+    pub read_token_file: Option<PathBuf>,
 }
 
 /// `[web]`
@@ -140,6 +157,19 @@ pub struct Api {
 pub struct Web {
     /// Where people and the command line reach Switchyard.
     pub url: Url,
+    /// What the command line shows and believes there.
+    pub client: WebClient,
+}
+
+/// How the command line reaches a Switchyard that speaks TLS or has users.
+#[derive(Debug, Clone, Default)]
+pub struct WebClient {
+    /// PEM text of the authorities to trust beside the system's.
+    pub ca: Option<String>,
+    /// The client's certificate and its key, PEM.
+    pub identity: Option<SecretString>,
+    /// User and password.
+    pub user: Option<(String, SecretString)>,
 }
 
 /// `[store]`

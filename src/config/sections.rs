@@ -13,7 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{
-    Alertmanager, Api, Config, DnsProvider, Gitlab, Pace, Prometheus, Rfc2136, Scope, Web, Webhook,
+    Alertmanager, Api, Config, DnsProvider, Gitlab, Pace, Prometheus, Rfc2136, Scope, Web, WebClient,
+    Webhook,
     fleets::{self, Provider},
     problem::Complaint,
     store,
@@ -35,7 +36,7 @@ pub(super) fn read(walk: &Walk, root: Table<'_>) -> Option<Config> {
         let mend = "give Alertmanager a token of its own";
         walk.warn("webhook.token_file", "holds the same token as api.token_file", mend);
     }
-    let web = Web { url: root.table("web").default("url", "http://127.0.0.1:9797") };
+    let web = web(&root.table("web"));
     let store = store::read(&root.table("store"), gitlab.as_ref());
     let pace = Pace { period: root.table("loop").default::<Positive>("period", "10s").0 };
     let limits = limits(&root.table("limits"));
@@ -62,7 +63,7 @@ fn gitlab(table: &Table<'_>) -> Option<Gitlab> {
     if let Some(url) = &url {
         warn_clear_text(table, "url", url);
     }
-    let token = secret(table, "token", "token_file");
+    let (token, token_file) = kept(table, "token", "token_file");
     if token.is_none() && !table.has("token") && !table.has("token_file") {
         table.problem("token_file", "is missing", "name the file that holds GitLab's access token");
     }
@@ -70,7 +71,7 @@ fn gitlab(table: &Table<'_>) -> Option<Gitlab> {
     let concurrency = table.default::<Count>("concurrency", "16").0.get() as usize;
     let timeout = table.default::<Duration>("timeout", "10s");
     let ca = ca(table);
-    Some(Gitlab { url: url?, token: token?, scope, concurrency, timeout, ca })
+    Some(Gitlab { url: url?, token: token?, token_file, scope, concurrency, timeout, ca })
 }
 
 fn prometheus(table: &Table<'_>) -> Prometheus {
@@ -122,7 +123,7 @@ fn alertmanager(table: &Table<'_>) -> Alertmanager {
 }
 
 fn webhook(table: &Table<'_>) -> Webhook {
-    let token = secret(table, "token", "token_file");
+    let (token, token_file) = kept(table, "token", "token_file");
     if token.is_none() {
         table.warn(
             "token_file",
@@ -130,11 +131,11 @@ fn webhook(table: &Table<'_>) -> Webhook {
             "name the file that holds Alertmanager's Bearer token",
         );
     }
-    Webhook { token, max_body: table.default::<Bytes>("max_body", "8MiB").0 }
+    Webhook { token, token_file, max_body: table.default::<Bytes>("max_body", "8MiB").0 }
 }
 
 fn api(table: &Table<'_>) -> Api {
-    let token = secret(table, "token", "token_file");
+    let (token, token_file) = kept(table, "token", "token_file");
     if token.is_none() {
         table.warn(
             "token_file",
@@ -142,7 +143,7 @@ fn api(table: &Table<'_>) -> Api {
             "name the file that holds the token for switch, pause, resume and ack",
         );
     }
-    let read_token = secret(table, "read_token", "read_token_file");
+    let (read_token, read_token_file) = kept(table, "read_token", "read_token_file");
     if let (Some(act), Some(read)) = (&token, &read_token)
         && act.expose_secret() == read.expose_secret()
     {
@@ -152,7 +153,44 @@ fn api(table: &Table<'_>) -> Api {
             "use another one: who may look must not be able to act",
         );
     }
-    Api { token, read_token }
+    Api { token, token_file, read_token, read_token_file }
+}
+
+fn web(table: &Table<'_>) -> Web {
+    let url = table.default("url", "http://127.0.0.1:9797");
+    let (certificate, key) = (pem_file(table, "client_cert_file"), pem_file(table, "client_key_file"));
+    let identity = certificate.zip(key).map(|(certificate, key)| format!("{certificate}\n{key}").into());
+    let user: Option<String> = table.optional("user");
+    let password = secret(table, "password", "password_file");
+    for (one, other, has) in [
+        ("client_cert_file", "client_key_file", table.has("client_key_file")),
+        ("client_key_file", "client_cert_file", table.has("client_cert_file")),
+        ("user", "password_file", table.has("password") || table.has("password_file")),
+    ] {
+        if table.has(one) && !has {
+            table.problem(one, format!("stands without {other}"), "set both or none");
+        }
+    }
+    if !table.has("user") && (table.has("password") || table.has("password_file")) {
+        table.problem("user", "is missing beside the password", "set both or none");
+    }
+    Web { url, client: WebClient { ca: ca(table), identity, user: user.zip(password) } }
+}
+
+/// Certificates or a key; nothing about a key's content is ever said.
+fn pem_file(table: &Table<'_>, key: &'static str) -> Option<String> {
+    let path = table.walk.dir.join(table.optional::<PathBuf>(key)?);
+    match fs::read_to_string(&path) {
+        Ok(text) if text.contains("-----BEGIN ") => Some(text),
+        Ok(_) => {
+            table.problem(key, format!("{} is not PEM", path.display()), "write it as PEM");
+            None
+        }
+        Err(error) => {
+            table.problem(key, unreadable(&error, &path), "put it there as PEM");
+            None
+        }
+    }
 }
 
 fn limits(table: &Table<'_>) -> Limits {
@@ -254,7 +292,7 @@ fn warn_token_in_clear(table: &Table<'_>, urls: &[Url], token: Option<&SecretStr
     }
 }
 
-fn unreadable(error: &io::Error, path: &Path) -> String {
+pub(super) fn unreadable(error: &io::Error, path: &Path) -> String {
     let why = match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
@@ -266,7 +304,26 @@ fn unreadable(error: &io::Error, path: &Path) -> String {
 
 /// A secret, from the environment or from a file. Nothing about its content is ever said.
 pub(super) fn secret(table: &Table<'_>, key: &'static str, file_key: &'static str) -> Option<SecretString> {
-    let file: Option<PathBuf> = table.optional(file_key);
+    kept(table, key, file_key).0
+}
+
+/// A secret, and the file that it came from.
+fn kept(
+    table: &Table<'_>,
+    key: &'static str,
+    file_key: &'static str,
+) -> (Option<SecretString>, Option<PathBuf>) {
+    let file = table.optional::<PathBuf>(file_key).map(|file| table.walk.dir.join(file));
+    let from_file = file.clone().filter(|_| !table.has(key));
+    (value(table, key, file_key, file), from_file)
+}
+
+fn value(
+    table: &Table<'_>,
+    key: &'static str,
+    file_key: &'static str,
+    file: Option<PathBuf>,
+) -> Option<SecretString> {
     if let Some(value) = table.raw(key, "a secret, by environment only") {
         if !from_environment(value) {
             table.problem(
@@ -278,7 +335,7 @@ pub(super) fn secret(table: &Table<'_>, key: &'static str, file_key: &'static st
         }
         return usable(table, key, value.clone().into_string().unwrap_or_default());
     }
-    let path = table.walk.dir.join(file?);
+    let path = file?;
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) => {
@@ -299,18 +356,39 @@ pub(super) fn secret(table: &Table<'_>, key: &'static str, file_key: &'static st
     usable(table, file_key, text)
 }
 
+/// Reads a token's file again, by the rules of the configuration.
+///
+/// # Errors
+/// What is wrong with it, in words. Nothing about its content is said.
+pub fn read_secret(path: &Path) -> Result<SecretString, String> {
+    let text = fs::read_to_string(path).map_err(|error| unreadable(&error, path))?;
+    token("token", &text).map_err(|Complaint { wrong, .. }| format!("{}: {wrong}", path.display()))
+}
+
 fn usable(table: &Table<'_>, key: &str, text: String) -> Option<SecretString> {
+    match token(key, &text) {
+        Ok(secret) => Some(secret),
+        Err(Complaint { wrong, mend }) => {
+            table.problem(key, wrong, mend);
+            None
+        }
+    }
+}
+
+fn token(key: &str, text: &str) -> Result<SecretString, Complaint> {
     let text = text.trim_end_matches(['\r', '\n']);
     if text.trim().is_empty() {
-        table.problem(key, "the secret is empty", "write the secret into it");
-        return None;
+        return Err(Complaint::new("the secret is empty", "write the secret into it"));
     }
     // A key as tsig-keygen prints it has several lines; everything else goes into a header.
-    if !key.starts_with("tsig") && text.chars().any(|c| c.is_control() || c == ' ') {
-        table.problem(key, "the secret holds spaces or several lines", "leave only the secret in it");
-        return None;
+    let spaces = key.starts_with("password");
+    if !key.starts_with("tsig") && text.chars().any(|c| c.is_control() || (c == ' ' && !spaces)) {
+        return Err(Complaint::new(
+            "the secret holds spaces or several lines",
+            "leave only the secret in it",
+        ));
     }
-    Some(text.to_owned().into())
+    Ok(text.to_owned().into())
 }
 
 /// The key `ca_file`.

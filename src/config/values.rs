@@ -29,7 +29,7 @@ fn text<T: Setting>(value: &Value) -> Result<&str, Complaint> {
     }
 }
 
-fn one_of<T: Copy>(what: &str, given: &str, all: &[(&str, T)]) -> Result<T, Complaint> {
+pub(super) fn one_of<T: Copy>(what: &str, given: &str, all: &[(&str, T)]) -> Result<T, Complaint> {
     if let Some((_, value)) = all.iter().find(|(word, _)| *word == given) {
         return Ok(*value);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -32,11 +32,26 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 pub(super) struct Http {
     client: reqwest::Client,
     base: Url,
-    authorization: HeaderValue,
-    token: SecretString,
+    credential: RwLock<Credential>,
     permits: Semaphore,
     pause: Mutex<Option<Pause>>,
     observer: Observer,
+}
+
+/// The access token as it is now; its file may be replaced.
+#[derive(Clone)]
+struct Credential {
+    token: SecretString,
+    authorization: HeaderValue,
+}
+
+impl Credential {
+    fn new(token: &SecretString) -> Result<Self, Error> {
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| Error::Setting("the access token holds characters that no token has".to_owned()))?;
+        authorization.set_sensitive(true);
+        Ok(Self { token: token.clone(), authorization })
+    }
 }
 
 /// Until when no request is wanted.
@@ -91,9 +106,7 @@ impl Http {
         if settings.concurrency == 0 {
             return Err(Error::Setting("concurrency must be at least 1".to_owned()));
         }
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", settings.token.expose_secret()))
-            .map_err(|_| Error::Setting("the access token holds characters that no token has".to_owned()))?;
-        authorization.set_sensitive(true);
+        let credential = Credential::new(&settings.token)?;
 
         // reqwest is built without a provider; the first one installed serves the whole process.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -115,12 +128,24 @@ impl Http {
         Ok(Self {
             client: builder.build().map_err(Error::Tls)?,
             base,
-            authorization,
-            token: settings.token.clone(),
+            credential: RwLock::new(credential),
             permits: Semaphore::new(settings.concurrency),
             pause: Mutex::new(None),
             observer,
         })
+    }
+
+    fn credential(&self) -> Credential {
+        self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses another token from the next request on; whether it is another one.
+    pub(super) fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
+        let new = Credential::new(token)?;
+        let mut current = self.credential.write().unwrap_or_else(PoisonError::into_inner);
+        let other = current.token.expose_secret() != token.expose_secret();
+        *current = new;
+        Ok(other)
     }
 
     /// The address of an API call; each segment is escaped.
@@ -173,7 +198,7 @@ impl Http {
             return Err(Error::TooLate { operation });
         }
         let started = Instant::now();
-        let request = request.header(AUTHORIZATION, self.authorization.clone());
+        let request = request.header(AUTHORIZATION, self.credential().authorization);
         let (result, code, remaining) = match request.send().await {
             Err(error) => {
                 let error = failed_to_send(operation, error);
@@ -224,7 +249,8 @@ impl Http {
 
     /// Some proxies show the request in their error page: whatever is made of a body, the token is not in it.
     fn scrub(&self, body: Vec<u8>) -> Vec<u8> {
-        let token = self.token.expose_secret();
+        let credential = self.credential();
+        let token = credential.token.expose_secret();
         let text =
             String::from_utf8(body).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
         if token.is_empty() || !text.contains(token) {

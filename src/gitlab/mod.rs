@@ -144,6 +144,15 @@ impl Client {
         })
     }
 
+    /// Uses another token from the next request on. Says whether it is another one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot stand in a header.
+    pub fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
+        self.http.set_token(token)
+    }
+
     /// Every runner record that is wanted, each once, sorted by id. It is the whole answer or an error: what could
     /// not be read never looks absent.
     ///

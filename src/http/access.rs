@@ -13,15 +13,46 @@ use subtle::ConstantTimeEq;
 
 use super::{Peer, Problem, Server};
 use crate::model::Gate;
+use crate::web::Login;
+
+/// A Bearer token as it is now.
+#[derive(Clone)]
+pub enum Token {
+    /// What must be sent.
+    Known(SecretString),
+    /// Its file cannot be read: nothing is right.
+    Unreadable,
+}
+
+impl Token {
+    /// A token from the configuration.
+    pub fn known(token: Option<&SecretString>) -> Option<Self> {
+        token.map(|token| Self::Known(token.clone()))
+    }
+}
+
+impl PartialEq for Token {
+    /// Whether both are the same; in constant time for tokens of one length.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Known(one), Self::Known(other)) => {
+                one.expose_secret().as_bytes().ct_eq(other.expose_secret().as_bytes()).into()
+            }
+            (Self::Unreadable, Self::Unreadable) => true,
+            _ => false,
+        }
+    }
+}
 
 /// The credentials, and the size of a webhook body.
+#[derive(Clone)]
 pub struct Access {
     /// What Alertmanager sends. Without it, the webhook is taken from loopback only.
-    pub webhook: Option<SecretString>,
+    pub webhook: Option<Token>,
     /// What people send to act. Without it, actions are refused.
-    pub actions: Option<SecretString>,
+    pub actions: Option<Token>,
     /// What people send to read. Without it, everybody may.
-    pub reads: Option<SecretString>,
+    pub reads: Option<Token>,
     /// The largest webhook body, in bytes.
     pub max_body: usize,
 }
@@ -32,21 +63,70 @@ impl fmt::Debug for Access {
     }
 }
 
+impl Access {
+    /// Whether the request carries the token to read, or to act.
+    fn may_read(&self, headers: &HeaderMap) -> bool {
+        [&self.reads, &self.actions].into_iter().flatten().any(|token| carries(headers, token))
+    }
+}
+
 /// Whether the request carries this Bearer token. The comparison takes the same time wherever they differ.
-fn carries(headers: &HeaderMap, token: &SecretString) -> bool {
+fn carries(headers: &HeaderMap, token: &Token) -> bool {
+    let Token::Known(token) = token else { return false };
     let sent = headers.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
     let (scheme, sent) = sent.split_at(sent.len().min("Bearer ".len()));
     scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(sent.ct_eq(token.expose_secret().as_bytes()))
+}
+
+fn unreadable(key: &str) -> Problem {
+    let what = format!("The file of {key} cannot be read; see the log. Try again once it is mended.");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, what)
 }
 
 fn unauthorized(what: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, format!("The Bearer token for {what} is missing or wrong."))
 }
 
-/// Judges a webhook before its body is read.
-pub(super) fn webhook(access: &Access, headers: &HeaderMap, peer: IpAddr) -> Result<(), Problem> {
+/// Judges user and password, where a Bearer token is not what is asked for.
+async fn user(server: &Server, headers: &HeaderMap) -> Result<(), Problem> {
+    match server.security.login(headers).await {
+        None | Some(Login::Right) => Ok(()),
+        Some(Login::Missing | Login::Wrong) => {
+            let what = "User and password are missing or wrong.";
+            Err(Problem { challenge: "Basic", ..Problem::new(StatusCode::UNAUTHORIZED, what) })
+        }
+        Some(Login::Busy) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many logins are being checked; try again.",
+        )),
+    }
+}
+
+/// With users, everything that has no token of its own is for them, and for those who may read.
+pub(super) async fn users(State(server): State<Server>, request: Request, next: Next) -> Response {
+    let access = server.access.borrow().clone();
+    let headers = request.headers();
+    if access.may_read(headers) {
+        return next.run(request).await;
+    }
+    match user(&server, headers).await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Judges a webhook before its body is read. Users do not open it.
+pub(super) async fn webhook(server: &Server, headers: &HeaderMap, peer: IpAddr) -> Result<(), Problem> {
+    let access = server.access.borrow().clone();
+    token(&access, headers, peer)?;
+    if access.webhook.is_none() { user(server, headers).await } else { Ok(()) }
+}
+
+fn token(access: &Access, headers: &HeaderMap, peer: IpAddr) -> Result<(), Problem> {
     match &access.webhook {
         Some(token) if carries(headers, token) => Ok(()),
+        // Alertmanager comes again within the flush: a token may be on its way from one file to the next.
+        Some(Token::Unreadable) => Err(unreadable("webhook.token_file")),
         Some(_) => Err(unauthorized("the webhook")),
         None if peer.to_canonical().is_loopback() => Ok(()),
         None => Err(Problem::new(
@@ -57,13 +137,10 @@ pub(super) fn webhook(access: &Access, headers: &HeaderMap, peer: IpAddr) -> Res
     }
 }
 
-/// Lets reads pass with their token, or with the token for actions.
+/// Lets reads pass with their token, with the token for actions, and those of users: [`users`] was before.
 pub(super) async fn reads(State(server): State<Server>, request: Request, next: Next) -> Response {
     let access = server.access.borrow().clone();
-    let allowed = access.reads.as_ref().is_none_or(|token| {
-        carries(request.headers(), token)
-            || access.actions.as_ref().is_some_and(|t| carries(request.headers(), t))
-    });
+    let allowed = access.reads.is_none() || access.may_read(request.headers()) || server.security.has_users();
     if allowed { next.run(request).await } else { unauthorized("reading").into_response() }
 }
 
@@ -72,6 +149,7 @@ pub(super) async fn actions(State(server): State<Server>, _: Peer, request: Requ
     let access = server.access.borrow().clone();
     match &access.actions {
         Some(token) if carries(request.headers(), token) => next.run(request).await,
+        Some(Token::Unreadable) => unreadable("api.token_file").into_response(),
         Some(_) => unauthorized("actions").into_response(),
         None => Problem::new(
             StatusCode::FORBIDDEN,
@@ -111,7 +189,12 @@ mod tests {
     }
 
     fn access(webhook: Option<&str>) -> Access {
-        Access { webhook: webhook.map(SecretString::from), actions: None, reads: None, max_body: 1 }
+        Access {
+            webhook: webhook.map(|token| Token::Known(token.into())),
+            actions: None,
+            reads: None,
+            max_body: 1,
+        }
     }
 
     #[test]
@@ -120,15 +203,15 @@ mod tests {
         let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
         let other: IpAddr = "192.0.2.1".parse().unwrap();
         let none = HeaderMap::new();
-        assert!(webhook(&access(None), &none, loopback).is_ok());
-        assert!(webhook(&access(None), &none, mapped).is_ok());
-        assert_eq!(webhook(&access(None), &none, other).unwrap_err().status, StatusCode::FORBIDDEN);
+        assert!(token(&access(None), &none, loopback).is_ok());
+        assert!(token(&access(None), &none, mapped).is_ok());
+        assert_eq!(token(&access(None), &none, other).unwrap_err().status, StatusCode::FORBIDDEN);
         for wrong in ["Bearer secre", "Bearer secrets", "Basic secret", "secret", "Bearer", ""] {
-            let refused = webhook(&access(Some("secret")), &headers(wrong), loopback).unwrap_err();
+            let refused = token(&access(Some("secret")), &headers(wrong), loopback).unwrap_err();
             assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{wrong:?}");
         }
-        assert!(webhook(&access(Some("secret")), &headers("Bearer secret"), other).is_ok());
-        assert!(webhook(&access(Some("secret")), &headers("bearer secret"), other).is_ok());
+        assert!(token(&access(Some("secret")), &headers("Bearer secret"), other).is_ok());
+        assert!(token(&access(Some("secret")), &headers("bearer secret"), other).is_ok());
     }
 
     #[test]

@@ -59,7 +59,12 @@ type Body<T> = Result<Json<T>, JsonRejection>;
 type Answered = Result<Json<Acted>, Problem>;
 
 fn body<T>(body: Body<T>, reason: impl Fn(&T) -> (&str, &str)) -> Result<T, Problem> {
-    let Json(body) = body.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()))?;
+    let Json(body) = body.map_err(|error| {
+        // Whatever else may be wrong with a body, it is the same mistake.
+        let too_large = error.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let status = if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        Problem::new(status, error.body_text())
+    })?;
     let (why, author) = reason(&body);
     if why.trim().is_empty() || author.trim().is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "`reason` and `author` must not be empty."));

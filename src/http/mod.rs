@@ -23,9 +23,10 @@ use crate::{
     model::Timestamp,
     status::Status,
     store::Store,
+    web::Security,
 };
 
-pub use access::Access;
+pub use access::{Access, Token};
 pub use problem::Problem;
 
 /// A reload that somebody asked for, and where the answer goes: the problems of the file that was refused.
@@ -44,6 +45,8 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub access: watch::Receiver<Arc<Access>>,
+    /// Users with passwords.
+    pub security: Security,
     /// Wakes the loop.
     pub bell: Arc<Notify>,
     /// Asks for a reload.
@@ -74,16 +77,19 @@ impl Server {
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::leader))
             .route("/-/reload", post(reload).put(reload))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::actions));
-        Router::new()
+        // What is added here asks for a user when there are users; webhook and actions ask for their tokens.
+        let users = Router::new()
             .route("/", get(landing))
             .route("/metrics", get(metrics))
             .route("/-/healthy", get(|| async { "Switchyard is healthy.\n" }))
             .route("/-/ready", get(ready))
             .route("/-/leader", get(leader))
-            .route("/api/v1/alerts", post(webhook::alerts).fallback(webhook::other_method))
             .merge(reads)
-            .merge(actions)
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })
+            .layer(axum::middleware::from_fn_with_state(self.clone(), access::users));
+        users
+            .route("/api/v1/alerts", post(webhook::alerts).fallback(webhook::other_method))
+            .merge(actions)
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address takes other methods: see Allow.")
             })

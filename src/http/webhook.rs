@@ -6,6 +6,7 @@
 //! | alerts that are not for us                  | 200    | nothing more; they are counted by reason   |
 //! | another process leads                       | 503    | retries within the flush                   |
 //! | the store cannot take it now                | 503    | retries within the flush                   |
+//! | the token's file is missing or empty        | 503    | retries within the flush                   |
 //! | credential missing or wrong                 | 401    | sends it again at the next group interval  |
 //! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
 //! | not JSON, or another version                | 400    | sends it again at the next group interval  |
@@ -66,10 +67,9 @@ async fn take(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Taken, Problem> {
-    let access = server.access.borrow().clone();
-    access::webhook(&access, headers, peer)?;
+    access::webhook(server, headers, peer).await?;
     access::leads(server)?;
-    let limit = access.max_body;
+    let limit = server.access.borrow().max_body;
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,

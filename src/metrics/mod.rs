@@ -5,6 +5,7 @@ mod classic;
 mod page;
 mod process;
 mod snapshot;
+mod web;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -21,6 +22,8 @@ use prometheus_client::{
 use tokio::sync::watch;
 
 pub use page::{Labels, Page, family, seconds};
+
+pub use web::WebMetrics;
 
 use crate::{model::Timestamp, status::Status, store::Store};
 
@@ -41,6 +44,8 @@ labels! {
     RequestLabels { operation, code }
     Operation { operation }
     Server { server }
+    Reason { reason }
+    Credential { credential }
 }
 
 /// No label: a family that appears with its first value.
@@ -96,6 +101,10 @@ pub struct Metrics {
     pub reload_success_time: Seconds,
     /// Whether each Alertmanager answers the catch-up poll.
     pub alertmanager_up: Family<Server, Gauge>,
+    /// The listener.
+    pub web: WebMetrics,
+    /// Whether the file of each credential could be read.
+    pub credential_good: Family<Credential, Gauge>,
 }
 
 impl Metrics {
@@ -119,6 +128,8 @@ impl Metrics {
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
             alertmanager_up: Family::default(),
+            web: WebMetrics::default(),
+            credential_good: Family::default(),
             page: Page::of(start, []),
         };
         let page = Page::new(start, |ours| {
@@ -197,6 +208,12 @@ impl Metrics {
             "alertmanager_up",
             "Whether an Alertmanager answered the last catch-up poll",
             self.alertmanager_up.clone(),
+        );
+        self.web.register(r);
+        r.register(
+            "credential_file_good",
+            "Whether the file of a credential could be read when it was last looked at",
+            self.credential_good.clone(),
         );
     }
 

@@ -3,12 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod api;
+mod certificates;
 mod cli;
 mod ending;
+mod hostile;
 mod lifecycle;
 mod metrics;
 mod reload;
 mod stage;
 mod standins;
 mod storm;
+mod tls;
+mod tokens;
 mod webhook;

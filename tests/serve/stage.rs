@@ -139,6 +139,29 @@ impl Stage {
             .unwrap();
     }
 
+    /// Starts the program with more flags, and waits until `probe` likes what it finds.
+    pub(crate) async fn serve(&self, flags: &[&str], probe: impl AsyncFn() -> Result<()>) -> Process {
+        self.configure();
+        let config = self.dir.path().join("switchyard.toml");
+        let address = self.address.to_string();
+        let mut args = vec!["serve", "--config.file", config.to_str().unwrap()];
+        args.extend(["--web.listen-address", &address, "--log.level", "info,switchyard=debug"]);
+        args.extend(flags);
+        let mut process = self.launch("switchyard", &args);
+        process.ready(PATIENCE, || probe()).await.unwrap();
+        process
+    }
+
+    /// The same over clear text, until the first look at the world is finished.
+    pub(crate) async fn serve_clear(&self, flags: &[&str]) -> Process {
+        self.serve(flags, async || {
+            let answer = self.send(Method::GET, "/-/ready", "", Vec::new()).await?;
+            ensure!(answer.status == 200, "{answer:?}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Starts the program with other arguments, without waiting for anything. Its log is `NAME.log`.
     pub(crate) fn launch(&self, name: &str, args: &[&str]) -> Process {
         Program::new(name, BINARY).args(args).start(self.dir.path()).unwrap()

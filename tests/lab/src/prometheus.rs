@@ -34,6 +34,8 @@ pub struct PrometheusConfig {
     pub alertmanagers: Vec<SocketAddr>,
     /// What it scrapes.
     pub targets: Vec<Target>,
+    /// More settings of a scrape job, by its name: TLS, a password.
+    pub jobs: BTreeMap<String, serde_json::Value>,
     /// How often it sends an alert that goes on firing. Four times this long after the last one, Alertmanager
     /// takes the alert for resolved.
     pub resend_delay: Duration,
@@ -47,6 +49,7 @@ impl Default for PrometheusConfig {
             rules: Vec::new(),
             alertmanagers: Vec::new(),
             targets: Vec::new(),
+            jobs: BTreeMap::new(),
             resend_delay: Duration::from_secs(60),
         }
     }
@@ -213,8 +216,15 @@ fn write(dir: &Path, config: &PrometheusConfig) -> Result<()> {
         let group = json!({ "targets": [target.address], "labels": target.labels });
         jobs.entry(&target.job).or_default().push(group);
     }
-    let jobs: Vec<_> =
-        jobs.iter().map(|(job, groups)| json!({ "job_name": job, "static_configs": groups })).collect();
+    let jobs: Vec<_> = jobs
+        .iter()
+        .map(|(job, groups)| {
+            let mut settings = config.jobs.get(*job).cloned().unwrap_or_else(|| json!({}));
+            settings["job_name"] = json!(job);
+            settings["static_configs"] = json!(groups);
+            settings
+        })
+        .collect();
     let text = json!({
         "global": { "scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s" },
         "rule_files": files,

@@ -138,6 +138,7 @@ impl Scene {
             rules: rules::fast()?,
             alertmanagers: vec![alertmanager_address],
             targets,
+            jobs: BTreeMap::new(),
             resend_delay: config.resend_delay,
         };
         let route = rules::route(switchyard_address, &dir.path().join(WEBHOOK_TOKEN))?;
