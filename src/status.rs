@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    decide::Outcome,
+    decide::{Outcome, Waiting},
     model::{
         ClusterName, Decision, DnsView, FleetEvidence, FleetName, FleetRunners, GateReport, Generation,
-        Leadership, MoveState, RunnerId, Seen, Tag, Timestamp,
+        Leadership, MoveState, Proposal, RunnerId, Seen, SignedDuration, Tag, Timestamp,
     },
     plan::Plan,
 };
@@ -18,6 +18,8 @@ use crate::{
 pub struct Status {
     /// When the pass ended; none before the first one.
     pub at: Option<Timestamp>,
+    /// As of when the pass knew what the store remembers.
+    pub judged_at: Option<Timestamp>,
     /// When GitLab was last read, or why it could not be.
     pub gitlab: Seen<Timestamp>,
     /// Whether this process leads.
@@ -81,6 +83,14 @@ pub struct FleetStatus {
     pub plan: Option<Plan>,
     /// How far a move is.
     pub progress: Option<Progress>,
+    /// The automatic move that waits for a person.
+    pub proposal: Option<Proposal>,
+    /// The planned move that waits until the fleet has drained.
+    pub waiting: Option<Waiting>,
+    /// Pipelines with jobs on the routing tag in flight; none when nobody looked, or GitLab does not say.
+    pub in_flight: Option<usize>,
+    /// How long after a move no automatic move follows.
+    pub cool_down: SignedDuration,
     /// The DNS name as seen.
     pub dns: Option<DnsView>,
     /// Thresholds by name.
@@ -94,8 +104,17 @@ pub struct FleetStatus {
 }
 
 /// How far a move is: what was seen, not what was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Progress {
+    /// `prepare`, `switch` or `retire` while there are steps; `verify` while nothing is left but to be seen; then `done` or
+    /// `failed`.
+    pub phase: &'static str,
+    /// What the phase waits to see.
+    pub waiting: Option<String>,
+    /// Records of the new holder and of the one before that are as decided.
+    pub runners_moved: usize,
+    /// Records of both.
+    pub runners: usize,
     /// Records of the new holder with the tag.
     pub tagged: usize,
     /// Records of the new holder.
@@ -106,12 +125,15 @@ pub struct Progress {
     pub dns_agreeing: usize,
     /// Authoritative addresses.
     pub dns_servers: usize,
+    /// Seconds since the decision, until the move ended.
+    pub elapsed: f64,
 }
 
 impl Default for Status {
     fn default() -> Self {
         Self {
             at: None,
+            judged_at: None,
             gitlab: Seen::Unknown("not read yet".to_owned()),
             leadership: Leadership::StandsBy { leader: None },
             watchdog_at: None,

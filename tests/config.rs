@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -12,7 +12,10 @@ use std::{
 use secrecy::ExposeSecret;
 use switchyard::{
     config::{self, Config, DnsProvider, Problems, Scope},
-    model::{ClusterName, Failback, FleetName, PoolSelector, Question, SignedDuration},
+    model::{
+        Approval, ClusterName, Drain, DrainPolicy, Failback, FleetName, MoveKind, PoolSelector, Question,
+        SignedDuration,
+    },
 };
 
 fn root() -> PathBuf {
@@ -114,6 +117,21 @@ fn the_example_becomes_what_it_says() {
     let asked: Vec<Question> = config.queries[&rnd].questions.keys().copied().collect();
     assert_eq!(asked, Question::ALL[..4], "what the fleet does not require is not asked");
     assert!(config.queries[&rnd].managers.contains(r#"{fleet="rnd","#));
+}
+
+#[test]
+fn what_people_may_ask_of_a_fleet() {
+    let config = shipped("several-fleets.toml", &[]).unwrap();
+    let fleet = |name: &str| &config.topology.fleets[&name.parse::<FleetName>().unwrap()];
+    let half_an_hour = SignedDuration::from_mins(30);
+    assert_eq!(fleet("deploy").approval, Approval::Required(half_an_hour));
+    assert_eq!(fleet("build").approval, Approval::NotRequired);
+    let drain = Drain { deadline: SignedDuration::from_hours(2), policy: DrainPolicy::Hold };
+    assert_eq!((fleet("build").drain, fleet("deploy").drain), (Some(drain), None));
+    let window = fleet("build").window.as_ref().unwrap();
+    assert_eq!(window.to_string(), "Mon-Fri 22:00-05:00; Sat,Sun 00:00-24:00 Europe/Berlin");
+    assert_eq!(window.applies_to, BTreeSet::from([MoveKind::Failback, MoveKind::Switchover]));
+    assert_eq!(config.web.runbook_url, "docs/gates.md");
 }
 
 #[test]

@@ -200,7 +200,7 @@ async fn a_dying_prometheus_moves_nothing(flavour: Flavour) {
     .await
     .unwrap();
     gate(&scene, "eyes_open", false).await;
-    let resume = ["resume", FLEET, "--reason", "done", "--author", "ada"];
+    let resume = ["resume", FLEET, "--holder", "blue", "--reason", "done", "--author", "ada"];
     let answer = scene.product().unwrap().cli(&resume).await.unwrap();
     assert_eq!(answer.code, 0, "{answer:?}");
     gate(&scene, "not_paused", true).await;

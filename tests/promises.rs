@@ -149,7 +149,7 @@ async fn promise_4_one_move_at_a_time_one_per_cool_down_and_a_failed_one_latches
     harness.writes(None);
     harness.settle().await;
     assert_eq!(happened(&harness), [""; 0], "latched: not even the steps that were left");
-    harness.store.acknowledge(&rnd(), "ada", "token renewed", harness.now()).await.unwrap();
+    harness.acknowledge("green").await;
     harness.request(Some("green"), "green").await;
     harness.settle().await;
     assert_eq!(harness.holders(), ["green"], "{}", harness.fleet().sentence);

@@ -116,6 +116,7 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
         actions: Token::known(config.api.token.as_ref()),
         reads: Token::known(config.api.read_token.as_ref()),
         max_body: config.webhook.max_body,
+        runbook_url: config.web.runbook_url.clone(),
     };
     let setup = Setup {
         topology,

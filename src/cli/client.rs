@@ -1,26 +1,21 @@
 //! The commands that talk to a running Switchyard.
 
-use std::{
-    io::IsTerminal,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    Ack, Command, Exit, History, OutputFormat, Pause, Read, Remote, Resume, Switch, Why, complain, load, say,
-    show,
+    Ack, Answer, Command, Exit, Failback, History, OutputFormat, Pause, Planned, Read, Remote, Resume,
+    Switch, Watch, Why, complain, load, say, show, watch,
 };
 use crate::config::WebClient;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-const WATCH_PERIOD: Duration = Duration::from_millis(500);
 
 /// A running Switchyard.
-struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     url: String,
     token: Option<SecretString>,
@@ -29,7 +24,7 @@ struct Client {
 }
 
 /// Why a command ended without an answer.
-enum Failure {
+pub(super) enum Failure {
     Usage(String),
     Failed(String),
     /// The problem document of a refusal; held when a gate holds it.
@@ -72,16 +67,30 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
             read(config_file, &remote, "history", fleet, Some(limit), show::history).await
         }
         Command::Switch(args) => switch(config_file, args).await,
-        Command::Pause(Pause { fleet, lasts, why, remote }) => {
-            let more = lasts.map_or(json!({}), |lasts| json!({"for": lasts}));
+        Command::Pause(Pause { fleet, holder: expected, lasts, why, remote }) => {
+            let mut more = lasts.map_or(json!({}), |lasts| json!({"for": lasts}));
+            if let Some(expected) = expected {
+                more["expected_holder"] = holder(expected);
+            }
             act(config_file, &remote, fleet.as_deref(), "pause", &why, more).await
         }
-        Command::Resume(Resume { fleet, why, remote }) => {
-            act(config_file, &remote, fleet.as_deref(), "resume", &why, json!({})).await
+        Command::Resume(Resume { fleet, holder: expected, why, remote }) => {
+            let more = expected.map_or(json!({}), |expected| json!({"expected_holder": holder(expected)}));
+            act(config_file, &remote, fleet.as_deref(), "resume", &why, more).await
         }
-        Command::Ack(Ack { fleet, why, remote }) => {
-            act(config_file, &remote, Some(&fleet), "ack", &why, json!({})).await
+        Command::Ack(Ack { fleet, holder: expected, why, remote }) => {
+            let more = json!({"expected_holder": holder(expected)});
+            act(config_file, &remote, Some(&fleet), "ack", &why, more).await
         }
+        Command::Failback(Failback { fleet, planned }) => {
+            planned_move(config_file, &fleet, "failback", planned, json!({})).await
+        }
+        Command::Approve(args) => answer(config_file, "approve", args).await,
+        Command::Reject(args) => answer(config_file, "reject", args).await,
+        Command::Watch(Watch { fleet, remote }) => match Client::new(config_file, &remote) {
+            Ok(client) => watch::watch(&client, &fleet).await,
+            Err(failure) => Err(failure),
+        },
         Command::Serve(_)
         | Command::Exporter(_)
         | Command::Check(_)
@@ -177,7 +186,12 @@ impl Client {
         })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.url);
         let mut request = self.http.request(method, &url);
         if let Some(token) = &self.token {
@@ -206,7 +220,7 @@ impl Client {
         Err(Failure::Refused { held, text, problem: value })
     }
 
-    fn print(&self, value: &Value, table: impl Fn(&Value) -> String) {
+    pub(super) fn print(&self, value: &Value, table: impl Fn(&Value) -> String) {
         match self.output {
             OutputFormat::Json => say(&format!("{value:#}")),
             OutputFormat::Table => say(&table(value)),
@@ -230,7 +244,7 @@ async fn read(
     Ok(Exit::Done)
 }
 
-fn sentence(answer: &Value) -> String {
+pub(super) fn sentence(answer: &Value) -> String {
     answer.get("sentence").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -254,73 +268,67 @@ async fn act(
 }
 
 async fn switch(config_file: &Path, args: Switch) -> Result<Exit, Failure> {
-    let Switch { fleet, to, from, no_wait, why, remote } = args;
+    let Switch { fleet, to, planned } = args;
+    planned_move(config_file, &fleet, "switch", planned, json!({"to": to})).await
+}
+
+/// Asks for a planned move, and follows it.
+async fn planned_move(
+    config_file: &Path,
+    fleet: &str,
+    verb: &str,
+    planned: Planned,
+    mut body: Value,
+) -> Result<Exit, Failure> {
+    let Planned { from, force, overrides, no_wait, why, remote } = planned;
+    if force && overrides.is_empty() {
+        let text = "--force overrides nothing by itself: name each gate with --override GATE; `switchyard explain` shows them";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let client = Client::new(config_file, &remote)?;
-    let from = (from != "none").then_some(from);
-    let body = signed(&why, json!({"to": to, "from": from}))?;
+    body["from"] = holder(from);
+    body["overrides"] = json!(overrides);
+    let body = signed(&why, body)?;
     let path = format!("/api/v1/fleets/{fleet}");
-    let answer = client.send(Method::POST, &format!("{path}/switch"), Some(&body)).await?;
-    let generation = answer.get("generation").and_then(Value::as_u64);
-    let Some(generation) = generation.filter(|_| !no_wait) else {
+    let answer = client.send(Method::POST, &format!("{path}/{verb}"), Some(&body)).await?;
+    if no_wait {
         client.print(&answer, sentence);
         return Ok(Exit::Done);
-    };
+    }
+    let (generation, request) = (answer["generation"].as_u64(), answer["request"].as_i64());
+    if (generation, request) == (None, None) {
+        client.print(&answer, sentence);
+        return Ok(Exit::Done);
+    }
     if client.output == OutputFormat::Table {
         say(&sentence(&answer));
     }
-    watch(&client, &path, generation).await
-}
-
-/// Follows a move until it was seen done, failed, or another decision took its place.
-async fn watch(client: &Client, path: &str, generation: u64) -> Result<Exit, Failure> {
-    let started = Instant::now();
-    let mut shown = String::new();
-    loop {
-        let fleet = client.send(Method::GET, path, None).await?;
-        let now = fleet.get("generation").and_then(Value::as_u64).unwrap_or_default();
-        if now > generation {
-            return Err(Failure::Failed(format!(
-                "generation {now} took the place of {generation}; see the history"
-            )));
-        }
-        let state = fleet.pointer("/decision/state").and_then(Value::as_str).unwrap_or_default();
-        match state {
-            "done" if now == generation => {
-                client.print(&fleet, sentence);
-                return Ok(Exit::Done);
-            }
-            "failed" if now == generation => return Err(Failure::Failed(sentence(&fleet))),
-            _ => {}
-        }
-        let line = progress(&fleet);
-        if line != shown && client.output == OutputFormat::Table {
-            progress_line(&format!("{line}  {:.0} s", started.elapsed().as_secs_f64()));
-            shown = line;
-        }
-        tokio::time::sleep(WATCH_PERIOD).await;
+    match (generation, request) {
+        (Some(generation), _) => watch::follow(&client, &path, generation).await,
+        (None, request) => watch::drain(&client, &path, request.unwrap_or_default()).await,
     }
 }
 
-fn progress(fleet: &Value) -> String {
-    let number =
-        |key: &str| fleet.pointer(&format!("/progress/{key}")).and_then(Value::as_u64).unwrap_or_default();
-    let phase = fleet.pointer("/plan/phase").and_then(Value::as_str);
-    let waiting = fleet.pointer("/plan/waiting").and_then(Value::as_str);
-    format!(
-        "{}: tagged {}/{}, DNS {}/{}, still to untag {}",
-        phase.or(waiting).unwrap_or("looking"),
-        number("tagged"),
-        number("to_tag"),
-        number("dns_agreeing"),
-        number("dns_servers"),
-        number("to_untag")
-    )
+/// Answers a proposal, and follows the move that an approval lets go.
+async fn answer(config_file: &Path, verb: &str, args: Answer) -> Result<Exit, Failure> {
+    let Answer { fleet, proposal, holder: expected, no_wait, why, remote } = args;
+    let client = Client::new(config_file, &remote)?;
+    let body = json!({"proposal": proposal, "expected_holder": holder(expected)});
+    let path = format!("/api/v1/fleets/{fleet}");
+    let answer = client.send(Method::POST, &format!("{path}/{verb}"), Some(&signed(&why, body)?)).await?;
+    let generation = answer["generation"].as_u64();
+    if let Some(generation) = generation.filter(|_| !no_wait) {
+        if client.output == OutputFormat::Table {
+            say(&sentence(&answer));
+        }
+        return watch::follow(&client, &path, generation).await;
+    }
+    client.print(&answer, sentence);
+    let held = answer["outcome"].as_str().is_some_and(|outcome| outcome.starts_with("held:"));
+    Ok(if held && generation.is_none() { Exit::Held } else { Exit::Done })
 }
 
-/// Progress is for eyes: it goes to standard error, and only when that is a terminal.
-#[expect(clippy::print_stderr, reason = "progress is no part of the answer")]
-fn progress_line(line: &str) {
-    if std::io::stderr().is_terminal() {
-        eprintln!("  {line}");
-    }
+/// A holder as the API takes it.
+fn holder(name: String) -> Value {
+    if name == "none" { Value::Null } else { json!(name) }
 }

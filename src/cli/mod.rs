@@ -9,6 +9,7 @@ mod show;
 mod sidecar;
 mod simulate;
 mod verdict;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -76,13 +77,21 @@ enum Command {
     Explain(Read),
     /// Show what happened: decisions, steps, events.
     History(History),
-    /// Move a fleet as planned by a person.
+    /// Move a fleet as planned by a person, and show how far it is until it is done.
     Switch(Switch),
+    /// Send a fleet home: a planned move to its preferred cluster.
+    Failback(Failback),
+    /// Approve an automatic move that waits for a person.
+    Approve(Answer),
+    /// Reject an automatic move that waits for a person, or take an approval back.
+    Reject(Answer),
+    /// Show how far a fleet's move is, from whatever terminal it was begun.
+    Watch(Watch),
     /// Stop automatic moves of a fleet, or of all fleets.
     Pause(Pause),
     /// Allow automatic moves again.
     Resume(Resume),
-    /// Acknowledge a failed move, so that the fleet may be moved again.
+    /// Acknowledge a failed move, and lift the cool-down after a move, so that the fleet may be moved again.
     Ack(Ack),
     /// Watch the gitlab-runner beside it: probes for kubelet, metrics for Prometheus.
     Sidecar(sidecar::Sidecar),
@@ -101,7 +110,11 @@ impl Command {
             Self::Plan(Read { remote, .. })
             | Self::Explain(Read { remote, .. })
             | Self::History(History { remote, .. })
-            | Self::Switch(Switch { remote, .. })
+            | Self::Switch(Switch { planned: Planned { remote, .. }, .. })
+            | Self::Failback(Failback { planned: Planned { remote, .. }, .. })
+            | Self::Approve(Answer { remote, .. })
+            | Self::Reject(Answer { remote, .. })
+            | Self::Watch(Watch { remote, .. })
             | Self::Pause(Pause { remote, .. })
             | Self::Resume(Resume { remote, .. })
             | Self::Ack(Ack { remote, .. }) => remote.output.output,
@@ -236,9 +249,30 @@ struct Switch {
     /// The cluster that shall hold it.
     #[arg(long)]
     to: String,
+    #[command(flatten)]
+    planned: Planned,
+}
+
+#[derive(Debug, Args)]
+struct Failback {
+    /// The fleet.
+    fleet: String,
+    #[command(flatten)]
+    planned: Planned,
+}
+
+/// What every planned move says.
+#[derive(Debug, Args)]
+struct Planned {
     /// The cluster that holds it now, as you believe, or `none`; if that is wrong, nothing is done.
-    #[arg(long)]
+    #[arg(long, visible_alias = "holder")]
     from: String,
+    /// Break the glass: go although the gates named with --override are closed.
+    #[arg(long)]
+    force: bool,
+    /// A closed gate that shall not hold the move; several with commas, or repeated. It is recorded.
+    #[arg(long = "override", value_name = "GATE", value_delimiter = ',', requires = "force")]
+    overrides: Vec<String>,
     /// Return once the move is decided, without watching it.
     #[arg(long)]
     no_wait: bool,
@@ -249,9 +283,40 @@ struct Switch {
 }
 
 #[derive(Debug, Args)]
+struct Answer {
+    /// The fleet.
+    fleet: String,
+    /// The number of the proposal, as `explain` shows it.
+    #[arg(long)]
+    proposal: i64,
+    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done.
+    #[arg(long)]
+    holder: String,
+    /// Return at once, without watching the move.
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
+struct Watch {
+    /// The fleet.
+    fleet: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Debug, Args)]
 struct Pause {
     /// The fleet; without it, all fleets.
     fleet: Option<String>,
+    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done. Stopping is
+    /// always safe, so it need not be said.
+    #[arg(long, requires = "fleet")]
+    holder: Option<String>,
     /// How long, such as 2h; without it, until resumed.
     #[arg(long = "for")]
     lasts: Option<SignedDuration>,
@@ -264,7 +329,11 @@ struct Pause {
 #[derive(Debug, Args)]
 struct Resume {
     /// The fleet; without it, the pause of all fleets ends.
+    #[arg(requires = "holder")]
     fleet: Option<String>,
+    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done.
+    #[arg(long, requires = "fleet")]
+    holder: Option<String>,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]
@@ -275,6 +344,9 @@ struct Resume {
 struct Ack {
     /// The fleet.
     fleet: String,
+    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done.
+    #[arg(long)]
+    holder: String,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]

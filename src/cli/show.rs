@@ -42,13 +42,35 @@ pub(super) fn explain(fleets: &[Value]) -> String {
             let mut rows = Vec::new();
             for gate in fleet.get("gates").and_then(Value::as_array).into_iter().flatten() {
                 let open = gate.get("open").and_then(Value::as_bool).unwrap_or(false);
-                let verdict = if open { "open" } else { "CLOSED" };
+                let idle = gate.get("idle").and_then(Value::as_bool).unwrap_or(false);
+                let verdict = match (open, idle) {
+                    (true, _) => "open",
+                    (false, true) => "idle",
+                    (false, false) => "CLOSED",
+                };
                 rows.push(vec![format!("  {verdict}"), text(gate, "gate").into(), text(gate, "saw").into()]);
                 if let Some(query) = gate.get("query").and_then(Value::as_str) {
                     rows.push(vec![String::new(), String::new(), format!("asked: {query}")]);
                 }
+                if let Some(runbook) =
+                    gate.get("runbook").and_then(Value::as_str).filter(|_| verdict == "CLOSED")
+                {
+                    rows.push(vec![String::new(), String::new(), format!("see: {runbook}")]);
+                }
             }
-            format!("{}\n{}", text(fleet, "sentence"), table(&rows))
+            let mut head = vec![text(fleet, "sentence").to_owned()];
+            if let Some(proposal) = fleet.get("proposal").filter(|proposal| proposal.is_object()) {
+                let (kind, to, until) =
+                    (text(proposal, "kind"), text(proposal, "to"), text(proposal, "until"));
+                head.push(format!(
+                    "proposal {}: {kind} to {to}, waits for a person until {until}",
+                    proposal["id"]
+                ));
+            }
+            if let Some(waiting) = fleet.get("waiting").filter(|waiting| waiting.is_object()) {
+                head.push(format!("request {}: {}", waiting["request"], text(waiting, "sentence")));
+            }
+            format!("{}\n{}", head.join("\n"), table(&rows))
         })
         .collect::<Vec<_>>()
         .join("\n")
@@ -72,7 +94,16 @@ fn story(entry: &Value) -> Vec<String> {
     let (at, outcome, words) = match kind {
         "decision" => {
             let (from, to) = (inner["from"].as_str().unwrap_or("nobody"), cell(&inner["to"]));
-            let words = format!("{} from {from} to {to}: {}", cell(&inner["kind"]), cell(&inner["reason"]));
+            let mut words =
+                format!("{} from {from} to {to}: {}", cell(&inner["kind"]), cell(&inner["reason"]));
+            let overridden = inner["overridden"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if !overridden.is_empty() {
+                let gates: Vec<String> = overridden.iter().map(cell).collect();
+                words = format!("{words} (overriding {})", gates.join(", "));
+            }
+            if let Some(proposal) = inner["proposal"].as_i64() {
+                words = format!("{words} (approved as proposal {proposal})");
+            }
             (&inner["decided_at"], cell(&inner["state"]), words)
         }
         "step" => {
@@ -123,9 +154,12 @@ mod tests {
     fn gates_are_shown_with_what_they_saw() {
         let fleets = [json!({"sentence": "rnd is held by blue.", "gates": [
             {"gate": "enabled", "open": true, "saw": "enabled = true"},
-            {"gate": "target_able", "open": false, "saw": "green polls well: 0.00", "query": "up"}]})];
-        let wanted = "rnd is held by blue.\n  open    enabled      enabled = true\n  CLOSED  target_able  green polls \
-                      well: 0.00\n                       asked: up\n";
+            {"gate": "confirmed", "open": false, "idle": true, "saw": "blue alive: 1.00", "runbook": "gates#confirmed"},
+            {"gate": "target_able", "open": false, "saw": "green polls well: 0.00", "query": "up",
+             "runbook": "gates#target_able"}]})];
+        let wanted = "rnd is held by blue.\n  open    enabled      enabled = true\n  idle    confirmed    blue alive: \
+                      1.00\n  CLOSED  target_able  green polls well: 0.00\n                       asked: up\n              \
+                      \u{20}        see: gates#target_able\n";
         assert_eq!(super::explain(&fleets), wanted);
     }
 }

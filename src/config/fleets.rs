@@ -5,16 +5,16 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
 };
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::TimeZone};
 
 use super::{
     Queries,
-    values::{Count, DnsName, Ids, List, Mode, Positive, Ratio},
+    values::{Count, DnsName, Ids, Kinds, List, Mode, Positive, Ratio, Required, Times},
     walk::{Table, Walk, nearest},
 };
 use crate::model::{
-    ClusterName, DescriptionPattern, DnsRecord, Failback, Fleet, FleetName, Park, Pool, PoolSelector,
-    Question, RecordType, Require, RunnerId, Tag, Thresholds,
+    Approval, ClusterName, DescriptionPattern, DnsRecord, Drain, Failback, Fleet, FleetName, MoveKind, Park,
+    Pool, PoolSelector, Question, RecordType, Require, RunnerId, Tag, Thresholds, Window,
 };
 
 /// A configured DNS provider; the zone is unknown when its own section is broken.
@@ -89,6 +89,13 @@ fn fleet(
     let signal_hold: SignedDuration = table.default("signal_hold", "15s");
     let cool_down: SignedDuration = table.default("cool_down", "30m");
     let move_deadline = table.default::<Positive>("move_deadline", "10m").0;
+    let approval_timeout = table.default::<Positive>("approval_timeout", "1h").0;
+    let approval = match table.default::<Required>("approval", "none") {
+        Required(true) => Approval::Required(approval_timeout),
+        Required(false) => Approval::NotRequired,
+    };
+    let window = table.has("window").then(|| window(&table.table("window")));
+    let drain = drain(table);
 
     let dns = table.has("dns").then(|| record(&table.table("dns"), providers));
     let record = dns.as_ref().and_then(Option::as_ref);
@@ -117,6 +124,10 @@ fn fleet(
         Some(record) => Some(record?),
         None => None,
     };
+    let window = match window {
+        Some(window) => Some(window?),
+        None => None,
+    };
     let name = name?.clone();
     let routing_tag = routing_tag?;
     whole.then_some(Fleet {
@@ -134,7 +145,38 @@ fn fleet(
         signal_hold,
         cool_down,
         move_deadline,
+        approval,
+        window,
+        drain,
     })
+}
+
+fn window(table: &Table<'_>) -> Option<Window> {
+    let times = table.required::<Times>("times").map(|times| times.0);
+    let time_zone: TimeZone = table.default("time_zone", "UTC");
+    let applies_to = match table.optional::<Kinds>("applies_to") {
+        Some(Kinds(kinds)) => kinds,
+        None => BTreeSet::from([MoveKind::Failback, MoveKind::Switchover]),
+    };
+    if applies_to.contains(&MoveKind::Failover) {
+        table.warn(
+            "applies_to",
+            "names failover: a dead cluster keeps its fleet until the window opens",
+            "leave it out, unless nobody needs the fleet at other times",
+        );
+    }
+    Some(Window { times: times?, time_zone, applies_to })
+}
+
+fn drain(table: &Table<'_>) -> Option<Drain> {
+    let sticky: bool = table.default("sticky", "false");
+    let deadline = table.default::<Positive>("drain_deadline", "1h").0;
+    let policy = table.default("drain_policy", "hold");
+    if !sticky && (table.has("drain_deadline") || table.has("drain_policy")) {
+        let key = if table.has("drain_policy") { "drain_policy" } else { "drain_deadline" };
+        table.warn(key, "has no effect: the fleet is not sticky", "set sticky = true or remove it");
+    }
+    sticky.then_some(Drain { deadline, policy })
 }
 
 fn prefer(table: &Table<'_>, pools: &BTreeSet<String>) -> Option<Vec<ClusterName>> {

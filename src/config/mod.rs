@@ -157,6 +157,8 @@ pub struct Api {
 pub struct Web {
     /// Where people and the command line reach Switchyard.
     pub url: Url,
+    /// The page with a section for each gate; its address is printed with a gate's name as the anchor.
+    pub runbook_url: String,
     /// What the command line shows and believes there.
     pub client: WebClient,
 }
@@ -300,7 +302,7 @@ pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Res
 /// Every key there is: what it takes and its default. Names that the user gives stand as `<name>`.
 pub fn keys() -> BTreeMap<String, Key> {
     // One of each named table is enough to be asked for every key in it.
-    let sample = "[dns.providers.x]\n[fleets.x.dns]\n[fleets.x.pools.x]\n";
+    let sample = "[dns.providers.x]\n[fleets.x.dns]\n[fleets.x.window]\n[fleets.x.pools.x]\n";
     let walk = Walk::new(Path::new("").to_owned());
     if let Ok(root) = merge(sample, []) {
         sections::read(&walk, walk.root(root));

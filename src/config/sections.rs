@@ -174,7 +174,8 @@ fn web(table: &Table<'_>) -> Web {
     if !table.has("user") && (table.has("password") || table.has("password_file")) {
         table.problem("user", "is missing beside the password", "set both or none");
     }
-    Web { url, client: WebClient { ca: ca(table), identity, user: user.zip(password) } }
+    let runbook_url = table.default("runbook_url", "docs/gates.md");
+    Web { url, runbook_url, client: WebClient { ca: ca(table), identity, user: user.zip(password) } }
 }
 
 /// Certificates or a key; nothing about a key's content is ever said.

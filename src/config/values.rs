@@ -1,6 +1,7 @@
 //! The forms a value can take.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     path::PathBuf,
@@ -8,7 +9,7 @@ use std::{
 };
 
 use config::{Value, ValueKind};
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::{SignedDuration, Span, SpanRelativeTo, tz::TimeZone};
 use url::Url;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     problem::Complaint,
     walk::{Setting, from_environment, kind_of, nearest},
 };
-use crate::model::{Failback, Park, RecordType, Tag};
+use crate::model::{DrainPolicy, Failback, MoveKind, Park, RecordType, Tag, WeeklyTime};
 
 fn expected<T: Setting>(value: &Value) -> Complaint {
     Complaint::new(format!("is {}", kind_of(value)), format!("set it to {}", T::KIND))
@@ -338,6 +339,72 @@ impl Setting for Park {
     fn read(value: &Value) -> Result<Self, Complaint> {
         let all = [("untag", Self::Untag), ("pause", Self::Pause)];
         one_of("way to park a pool", text::<Self>(value)?, &all)
+    }
+}
+
+/// Whether something is asked for.
+pub(super) struct Required(pub(super) bool);
+
+impl Setting for Required {
+    const KIND: &'static str = r#""none" or "required""#;
+    fn read(value: &Value) -> Result<Self, Complaint> {
+        one_of("kind of approval", text::<Self>(value)?, &[("none", false), ("required", true)]).map(Self)
+    }
+}
+
+impl Setting for DrainPolicy {
+    const KIND: &'static str = r#""hold" or "move""#;
+    fn read(value: &Value) -> Result<Self, Complaint> {
+        let all = [("hold", Self::Hold), ("move", Self::Move)];
+        one_of("drain policy", text::<Self>(value)?, &all)
+    }
+}
+
+/// Weekly times.
+pub(super) struct Times(pub(super) Vec<WeeklyTime>);
+
+impl Setting for Times {
+    const KIND: &'static str = r#"times such as "Mon-Fri 22:00-05:00""#;
+    fn read(value: &Value) -> Result<Self, Complaint> {
+        let List(items) = List::read(value)?;
+        if items.is_empty() {
+            return Err(Complaint::new("is empty: the window would never open", "name a time"));
+        }
+        let time = |text: &String| {
+            text.parse().map_err(|why| {
+                Complaint::new(
+                    format!("{text:?} is no weekly time: {why}"),
+                    "write it as \"Mon-Fri 22:00-05:00\", \"Sat,Sun 00:00-24:00\" or \"daily 01:00-04:00\"",
+                )
+            })
+        };
+        items.iter().map(time).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Setting for TimeZone {
+    const KIND: &'static str = "a time zone";
+    fn read(value: &Value) -> Result<Self, Complaint> {
+        let text = text::<Self>(value)?;
+        Self::get(text).map_err(|_| {
+            Complaint::new(
+                format!("{text:?} is no time zone"),
+                "use a name of the IANA database, such as \"Europe/Berlin\" or \"UTC\"",
+            )
+        })
+    }
+}
+
+/// Kinds of moves.
+pub(super) struct Kinds(pub(super) BTreeSet<MoveKind>);
+
+impl Setting for Kinds {
+    const KIND: &'static str = r#"any of "failover", "failback" and "switchover""#;
+    fn read(value: &Value) -> Result<Self, Complaint> {
+        let all = [MoveKind::Failover, MoveKind::Failback, MoveKind::Switchover];
+        let all: Vec<(&str, MoveKind)> = all.into_iter().map(|kind| (kind.as_str(), kind)).collect();
+        let List(items) = List::read(value)?;
+        items.iter().map(|text| one_of("kind of move", text, &all)).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::{
     Signal, SignalState, SignedDuration, Timestamp, Verdict,
 };
 
-use super::{View, fresh};
+use super::{Asked, Gates, View, fresh};
 
 /// Which gates judge which moves: [`judges`], except where a test proves what a gate is good for.
 pub type Judges = fn(MoveKind, Gate) -> bool;
@@ -15,7 +15,8 @@ pub type Judges = fn(MoveKind, Gate) -> bool;
 pub fn judges(kind: MoveKind, gate: Gate) -> bool {
     match kind {
         MoveKind::Adopt => false,
-        MoveKind::Failover => true,
+        // What runs on a dead cluster is not waited for.
+        MoveKind::Failover => gate != Gate::Drained,
         // Home need not be better than the holder, only well.
         MoveKind::Failback => gate != Gate::TargetStronger,
         MoveKind::Switchover => matches!(
@@ -26,19 +27,34 @@ pub fn judges(kind: MoveKind, gate: Gate) -> bool {
                 | Gate::NotLatched
                 | Gate::GitlabReachable
                 | Gate::TargetAble
+                | Gate::Window
+                | Gate::Drained
         ),
     }
 }
 
-/// A verdict, what it saw, and when time alone may change it.
-struct Judged {
-    open: bool,
-    saw: String,
-    recheck: Option<Timestamp>,
-    query: Option<String>,
+/// Gates that are closed when nothing asks for a move, and hold nothing then.
+fn only_when_asked(gate: Gate) -> bool {
+    matches!(
+        gate,
+        Gate::SignalHeld
+            | Gate::Confirmed
+            | Gate::TargetStronger
+            | Gate::Window
+            | Gate::Drained
+            | Gate::Approved
+    )
 }
 
-fn judged(open: bool, saw: impl Into<String>) -> Judged {
+/// A verdict, what it saw, and when time alone may change it.
+pub(super) struct Judged {
+    pub(super) open: bool,
+    pub(super) saw: String,
+    pub(super) recheck: Option<Timestamp>,
+    pub(super) query: Option<String>,
+}
+
+pub(super) fn judged(open: bool, saw: impl Into<String>) -> Judged {
     Judged { open, saw: saw.into(), recheck: None, query: None }
 }
 
@@ -55,14 +71,9 @@ fn whole(duration: SignedDuration) -> SignedDuration {
 }
 
 impl View<'_> {
-    /// Every gate for a move of `kind`, and when to look again.
-    pub(super) fn gates(
-        &self,
-        kind: MoveKind,
-        from: Option<&ClusterName>,
-        to: Option<&ClusterName>,
-        signal: Option<&Signal>,
-    ) -> (Vec<GateReport>, Option<Timestamp>) {
+    /// Every gate for a move, and when to look again.
+    pub(super) fn gates(&self, asked: Asked<'_>) -> Gates {
+        let Asked { kind, from, to, signal, .. } = asked;
         let mut recheck: Option<Timestamp> = None;
         let reports = Gate::ALL
             .into_iter()
@@ -82,12 +93,16 @@ impl View<'_> {
                     Gate::TargetStronger => self.target_stronger(from, to),
                     Gate::CooledDown => self.cooled_down(),
                     Gate::Budget => self.budget(),
+                    Gate::Window => self.window(asked),
+                    Gate::Drained => self.drained(asked),
+                    Gate::Approved => self.approved(asked),
                 };
                 recheck = match (recheck, judged.recheck) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
                 };
-                GateReport { gate, open: judged.open, saw: judged.saw, query: judged.query }
+                let idle = asked.idle && !judged.open && only_when_asked(gate);
+                GateReport { gate, open: judged.open, idle, saw: judged.saw, query: judged.query }
             })
             .collect();
         (reports, recheck)
@@ -377,11 +392,12 @@ impl View<'_> {
             .moves
             .iter()
             .filter(|m| m.fleet == self.fleet.name && m.kind != MoveKind::Adopt)
-            .map(|m| m.finished_at.unwrap_or(m.decided_at))
+            .map(|m| (m.finished_at.unwrap_or(m.decided_at), m.cool_down_lifted_at))
             .max();
         match last {
             None => judged(true, "no recent move"),
-            Some(at) => after(at, self.fleet.cool_down, self.input.now, "the last move ended"),
+            Some((_, Some(lifted))) => judged(true, format!("a person lifted the cool-down at {lifted}")),
+            Some((at, None)) => after(at, self.fleet.cool_down, self.input.now, "the last move ended"),
         }
     }
 

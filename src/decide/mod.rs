@@ -5,20 +5,18 @@
 
 mod gates;
 mod outcome;
+mod people;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
-    Generation, Leadership, MoveKind, MoveState, Observation, Override, Request, Seen, Signal, SignalState,
-    SignedDuration, Timestamp, Topology,
+    Generation, Leadership, MoveKind, MoveState, Observation, Override, Pipeline, Proposal, Request, Seen,
+    Signal, SignalState, SignedDuration, Timestamp, Topology,
 };
 
 pub use gates::{Judges, judges};
-pub use outcome::{FleetPass, Outcome, RequestAnswer};
-
-/// A request that no pass has judged within this time is not carried out: Switchyard was down, and the person is gone.
-const REQUEST_LIFETIME: SignedDuration = SignedDuration::from_mins(1);
+pub use outcome::{FleetPass, Outcome, RequestAnswer, Waiting};
 
 /// How far another clock may be ahead.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
@@ -46,6 +44,10 @@ pub struct Input<'a> {
     pub leadership: &'a Leadership,
     /// Which gates judge which moves: [`judges`].
     pub judges: Judges,
+    /// Automatic moves that wait for a person, or were answered by one.
+    pub proposals: &'a [Proposal],
+    /// Pipelines with jobs on the routing tag that are in flight, for sticky fleets of which somebody asks for a move.
+    pub in_flight: &'a BTreeMap<FleetName, Seen<Vec<Pipeline>>>,
     /// The time.
     pub now: Timestamp,
 }
@@ -62,7 +64,7 @@ struct View<'a> {
 }
 
 /// A move that somebody or something asks for.
-struct Proposal<'a> {
+struct Wish<'a> {
     kind: MoveKind,
     from: Option<&'a ClusterName>,
     candidates: Vec<&'a ClusterName>,
@@ -71,7 +73,26 @@ struct Proposal<'a> {
     signal: Option<&'a Signal>,
     reason: String,
     author: String,
+    /// The closed gates that a person overrides.
+    overrides: &'a [Gate],
+    /// Since when a sticky fleet drains for it.
+    since: Option<Timestamp>,
 }
+
+/// One move as the gates judge it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    kind: MoveKind,
+    from: Option<&'a ClusterName>,
+    to: Option<&'a ClusterName>,
+    signal: Option<&'a Signal>,
+    since: Option<Timestamp>,
+    /// Nothing asks for it: the gates are only shown.
+    idle: bool,
+}
+
+/// The gates as they were judged, and when to look again.
+type Gates = (Vec<GateReport>, Option<Timestamp>);
 
 /// What is said about a fleet that Prometheus was not asked about.
 static NO_EVIDENCE: LazyLock<FleetEvidence> = LazyLock::new(FleetEvidence::default);
@@ -118,17 +139,6 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A request is answered by the pass that sees it: none is carried out later, when nobody expects it any more. What
-    /// is not granted is told to the person and to the history; the fleet's own sentence stays.
-    fn decide(&self) -> FleetPass {
-        let Some(request) = self.request() else { return self.own() };
-        let asked = self.requested(request);
-        let answer =
-            RequestAnswer { request: request.id, outcome: asked.outcome, sentence: asked.sentence.clone() };
-        let pass = if asked.decision.is_some() { asked } else { self.own() };
-        FleetPass { answer: Some(answer), ..pass }
-    }
-
     /// What the fleet comes to when no person asks for anything.
     fn own(&self) -> FleetPass {
         let name = &self.fleet.name;
@@ -146,11 +156,11 @@ impl<'a> View<'a> {
             );
             return self.pass(Outcome::Moving, sentence, self.watch(holder));
         }
-        if let Some(proposal) = self.failover(&latest.to) {
-            return self.propose(&proposal);
+        if let Some(wish) = self.failover(&latest.to) {
+            return self.propose(&wish);
         }
-        if let Some(proposal) = self.failback(&latest.to) {
-            return self.propose(&proposal);
+        if let Some(wish) = self.failback(&latest.to) {
+            return self.propose(&wish);
         }
         let gates = self.watch(holder);
         if latest.latched() {
@@ -187,11 +197,6 @@ impl<'a> View<'a> {
         Some(format!("{}: {shared}.", self.fleet.name))
     }
 
-    /// The oldest request about this fleet; the next one is judged by the next pass.
-    fn request(&self) -> Option<&'a Request> {
-        self.input.requests.iter().find(|r| r.fleet == self.fleet.name)
-    }
-
     /// No decision yet: what is, shall be. Nobody or several holders is a question for a person.
     fn first_sight(&self) -> FleetPass {
         let name = &self.fleet.name;
@@ -215,10 +220,13 @@ impl<'a> View<'a> {
                     author: "switchyard".to_owned(),
                     signal: None,
                     gates: Vec::new(),
+                    overridden: Vec::new(),
+                    proposal: None,
                     decided_at: self.input.now,
                     state: MoveState::Done,
                     finished_at: Some(self.input.now),
                     acknowledged_at: None,
+                    cool_down_lifted_at: None,
                 });
                 pass
             }
@@ -253,7 +261,7 @@ impl<'a> View<'a> {
     }
 
     /// The failover that a signal asks for.
-    fn failover(&self, holder: &'a ClusterName) -> Option<Proposal<'a>> {
+    fn failover(&self, holder: &'a ClusterName) -> Option<Wish<'a>> {
         let signal = self.firing(Action::Failover, holder)?;
         let failing = |c: &ClusterName| self.firing(Action::Failover, c).is_some();
         let candidates = match &signal.target {
@@ -269,7 +277,7 @@ impl<'a> View<'a> {
             }
             None => "every other cluster fails, too".to_owned(),
         };
-        Some(Proposal {
+        Some(Wish {
             kind: MoveKind::Failover,
             from: Some(holder),
             candidates,
@@ -281,17 +289,20 @@ impl<'a> View<'a> {
                 signal.labels.get("alertname").map_or("an alert without a name", String::as_str)
             ),
             author: "switchyard".to_owned(),
+            overrides: &[],
+            since: None,
         })
     }
 
     /// The way home, when it is automatic and the signal says that home is well.
-    fn failback(&self, holder: &'a ClusterName) -> Option<Proposal<'a>> {
+    fn failback(&self, holder: &'a ClusterName) -> Option<Wish<'a>> {
         let home = self.fleet.home()?;
-        if matches!(self.fleet.failback, Failback::Manual) || home == holder {
+        let Failback::After(dwell) = self.fleet.failback else { return None };
+        if home == holder {
             return None;
         }
         let signal = self.firing(Action::Failback, home)?;
-        Some(Proposal {
+        Some(Wish {
             kind: MoveKind::Failback,
             from: Some(holder),
             candidates: vec![home],
@@ -299,6 +310,8 @@ impl<'a> View<'a> {
             signal: Some(signal),
             reason: format!("{home} is well again and is the preferred cluster of {}", self.fleet.name),
             author: "switchyard".to_owned(),
+            overrides: &[],
+            since: signal.key.starts_at.checked_add(dwell).ok(),
         })
     }
 
@@ -318,118 +331,117 @@ impl<'a> View<'a> {
             .min_by_key(|s| (s.key.starts_at, &s.key))
     }
 
-    /// What a person's request comes to: a decision, or why there is none.
-    fn requested(&self, request: &Request) -> FleetPass {
-        let name = &self.fleet.name;
-        let holder = self.latest.map(|d| &d.to);
-        let known = self.fleet.pools.get_key_value(&request.to).map(|(c, _)| c);
-        // A failed move may be tried again towards the same cluster.
-        let failed = self.latest.filter(|d| d.state == MoveState::Failed);
-        let refuse = |outcome, sentence| self.pass(outcome, sentence, (Vec::new(), None));
-        if let Some(sentence) = self.shared() {
-            return refuse(Outcome::SharedRunner, sentence);
-        }
-        if self.latest.is_none() && self.runners.is_none() {
-            let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
-            return refuse(Outcome::Blind, sentence);
-        }
-        let alone = (self.input.judges)(MoveKind::Switchover, Gate::SingleFlight);
-        if let Some(moving) = self.latest.filter(|d| alone && d.state == MoveState::Moving) {
-            let sentence = format!(
-                "{name}: held by single_flight: the {} to {} is under way (generation {}).",
-                moving.kind, moving.to, moving.generation
-            );
-            return refuse(Outcome::Held(Gate::SingleFlight), sentence);
-        }
-        if self.input.now.duration_since(request.at) > REQUEST_LIFETIME {
-            let sentence =
-                format!("{name}: a request of {} was not judged in time: nothing was done.", request.at);
-            return refuse(Outcome::Expired, sentence);
-        }
-        if request.expected.as_ref() != holder {
-            let sentence = format!(
-                "{name} is held by {}, not by {} as the request expects: nothing was done.",
-                or_nobody(holder),
-                or_nobody(request.expected.as_ref())
-            );
-            return refuse(Outcome::UnexpectedHolder, sentence);
-        }
-        let Some(to) = known else {
-            return refuse(Outcome::UnknownCluster, format!("{name} has no pool in {}.", request.to));
-        };
-        if holder == Some(to) && failed.is_none() {
-            return refuse(Outcome::Steady, format!("{name} is held by {to} already."));
-        }
-        self.propose(&Proposal {
-            kind: MoveKind::Switchover,
-            from: failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()),
-            candidates: vec![to],
-            nowhere: String::new(),
-            signal: None,
-            reason: request.reason.clone(),
-            author: request.author.clone(),
-        })
+    /// The gates of a wish for one candidate, and those closed that hold it.
+    fn judge(&self, wish: &Wish<'_>, to: &ClusterName) -> (Gates, Vec<Gate>) {
+        let Wish { kind, from, signal, since, .. } = *wish;
+        let gates = self.gates(Asked { kind, from, to: Some(to), signal, since, idle: false });
+        let overridden = |gate: Gate| gate.overridable() && wish.overrides.contains(&gate);
+        let holds = |g: &&GateReport| !g.open && (self.input.judges)(kind, g.gate) && !overridden(g.gate);
+        let closed = gates.0.iter().filter(holds).map(|g| g.gate).collect();
+        (gates, closed)
     }
 
-    /// Judges the proposal for each candidate and takes the first one that passes every gate.
-    fn propose(&self, proposal: &Proposal<'a>) -> FleetPass {
+    /// Judges the wish for each candidate and takes the first one that passes every gate. Otherwise the nearest is the
+    /// first that only waits for a person, or else the first of all.
+    fn propose(&self, wish: &Wish<'a>) -> FleetPass {
         let name = &self.fleet.name;
-        let kind = proposal.kind;
-        let from = or_nobody(proposal.from);
+        let kind = wish.kind;
         let mut first: Option<FleetPass> = None;
-        for &to in &proposal.candidates {
-            let (gates, recheck) = self.gates(kind, proposal.from, Some(to), proposal.signal);
-            let closed = gates.iter().find(|g| !g.open && (self.input.judges)(kind, g.gate));
-            let Some(closed) = closed else {
-                let sentence = format!("{name}: {kind} from {from} to {to}, because {}.", proposal.reason);
-                let mut pass = self.pass(Outcome::Decided, sentence, (gates.clone(), None));
-                pass.decision = Some(Decision {
-                    fleet: name.clone(),
-                    generation: self.next_generation(),
-                    kind,
-                    from: proposal.from.cloned(),
-                    to: to.clone(),
-                    reason: proposal.reason.clone(),
-                    author: proposal.author.clone(),
-                    signal: proposal.signal.map(|s| s.key.clone()),
-                    gates,
-                    decided_at: self.input.now,
-                    state: MoveState::Moving,
-                    finished_at: None,
-                    acknowledged_at: None,
-                });
-                return pass;
-            };
-            let sentence =
-                format!("{name}: {kind} from {from} to {to} held by {}: {}.", closed.gate, closed.saw);
-            let outcome = Outcome::Held(closed.gate);
-            first.get_or_insert_with(|| self.pass(outcome, sentence, (gates, recheck)));
+        let mut proposed: Option<FleetPass> = None;
+        for &to in &wish.candidates {
+            let (gates, closed) = self.judge(wish, to);
+            match closed.as_slice() {
+                [] => return self.decided(wish, to, gates),
+                [Gate::Approved] if proposed.is_none() => {
+                    let what = self.proposed(kind, wish.from, to, wish.signal);
+                    let pass = self.held(wish, to, &closed, gates);
+                    proposed = Some(FleetPass { proposed: Some((what, wish.reason.clone())), ..pass });
+                }
+                _ => {
+                    first.get_or_insert_with(|| self.held(wish, to, &closed, gates));
+                }
+            }
         }
-        first.unwrap_or_else(|| {
-            let gates = self.gates(kind, proposal.from, None, proposal.signal);
-            let sentence = format!("{name}: {kind} from {from} held by target_able: {}.", proposal.nowhere);
+        proposed.or(first).unwrap_or_else(|| {
+            let Wish { kind, from, signal, since, .. } = *wish;
+            let gates = self.gates(Asked { kind, from, to: None, signal, since, idle: false });
+            let sentence =
+                format!("{name}: {kind} from {} held by target_able: {}.", or_nobody(from), wish.nowhere);
             self.pass(Outcome::Held(Gate::TargetAble), sentence, gates)
         })
     }
 
+    fn held(&self, wish: &Wish<'_>, to: &ClusterName, closed: &[Gate], gates: Gates) -> FleetPass {
+        let Some((first, others)) = closed.split_first() else {
+            return self.pass(Outcome::Steady, String::new(), gates);
+        };
+        let saw = gates.0.iter().find(|g| g.gate == *first).map_or("", |g| g.saw.as_str());
+        let (name, kind, from) = (&self.fleet.name, wish.kind, or_nobody(wish.from));
+        let mut sentence = format!("{name}: {kind} from {from} to {to} held by {first}: {saw}");
+        // A person who overrides gates names each of them.
+        if kind == MoveKind::Switchover && !others.is_empty() {
+            let others: Vec<&str> = others.iter().map(|gate| gate.as_str()).collect();
+            sentence = format!("{sentence}; also closed: {}", others.join(", "));
+        }
+        self.pass(Outcome::Held(*first), format!("{sentence}."), gates)
+    }
+
+    fn decided(&self, wish: &Wish<'_>, to: &ClusterName, gates: Gates) -> FleetPass {
+        let name = &self.fleet.name;
+        let (kind, from) = (wish.kind, or_nobody(wish.from));
+        let overridden: Vec<Gate> =
+            gates.0.iter().filter(|g| !g.open && wish.overrides.contains(&g.gate)).map(|g| g.gate).collect();
+        let proposal = self.approval(kind, wish.from, to, wish.signal);
+        let mut sentence = format!("{name}: {kind} from {from} to {to}, because {}", wish.reason);
+        if !overridden.is_empty() {
+            let gates: Vec<&str> = overridden.iter().map(|gate| gate.as_str()).collect();
+            sentence = format!("{sentence} ({} overrides {})", wish.author, gates.join(", "));
+        }
+        let mut pass = self.pass(Outcome::Decided, format!("{sentence}."), (gates.0.clone(), None));
+        pass.decision = Some(Decision {
+            fleet: name.clone(),
+            generation: self.next_generation(),
+            kind,
+            from: wish.from.cloned(),
+            to: to.clone(),
+            reason: wish.reason.clone(),
+            author: wish.author.clone(),
+            signal: wish.signal.map(|s| s.key.clone()),
+            gates: gates.0,
+            overridden,
+            proposal: proposal.map(|p| p.id),
+            decided_at: self.input.now,
+            state: MoveState::Moving,
+            finished_at: None,
+            acknowledged_at: None,
+            cool_down_lifted_at: None,
+        });
+        pass
+    }
+
     /// The gates as they stand for a failover of `holder`, when nothing asks for one: what `explain` shows.
-    fn watch(&self, holder: Option<&ClusterName>) -> (Vec<GateReport>, Option<Timestamp>) {
+    fn watch(&self, holder: Option<&ClusterName>) -> Gates {
         let candidates = self.fleet.prefer.iter().filter(|c| Some(*c) != holder);
         let to = candidates
             .clone()
             .find(|c| self.able(MoveKind::Failover, c).0)
             .or_else(|| candidates.clone().next());
         let signal = holder.and_then(|h| self.firing(Action::Failover, h));
-        self.gates(MoveKind::Failover, holder, to, signal)
+        let (kind, idle) = (MoveKind::Failover, signal.is_none());
+        self.gates(Asked { kind, from: holder, to, signal, since: None, idle })
     }
 
-    fn pass(
-        &self,
-        outcome: Outcome,
-        sentence: String,
-        gates: (Vec<GateReport>, Option<Timestamp>),
-    ) -> FleetPass {
-        FleetPass { outcome, sentence, gates: gates.0, decision: None, answer: None, recheck_at: gates.1 }
+    fn pass(&self, outcome: Outcome, sentence: String, gates: Gates) -> FleetPass {
+        FleetPass {
+            outcome,
+            sentence,
+            gates: gates.0,
+            decision: None,
+            answers: Vec::new(),
+            waiting: None,
+            proposed: None,
+            recheck_at: gates.1,
+        }
     }
 }
 

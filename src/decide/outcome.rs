@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::model::{Decision, Gate, GateReport};
+use crate::model::{ClusterName, Decision, Gate, GateReport, Proposed};
 
 /// What a pass came to for one fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +36,10 @@ pub enum Outcome {
     Expired,
     /// A person's request names a cluster that the fleet does not have.
     UnknownCluster,
+    /// A person's request overrides a gate that is open, or that does not judge it, or that nobody may override.
+    NothingToOverride,
+    /// A person's request waited, and a later one took its place.
+    Superseded,
 }
 
 impl Outcome {
@@ -55,6 +59,8 @@ impl Outcome {
             Self::UnexpectedHolder => "unexpected_holder",
             Self::Expired => "expired",
             Self::UnknownCluster => "unknown_cluster",
+            Self::NothingToOverride => "nothing_to_override",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -93,6 +99,23 @@ pub struct RequestAnswer {
     pub sentence: String,
 }
 
+/// A planned move that waits until a sticky fleet has drained.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The request's number.
+    pub request: i64,
+    /// Where the fleet shall go.
+    pub to: ClusterName,
+    /// Who asks.
+    pub author: String,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// Until when; then the fleet's policy decides.
+    pub until: Timestamp,
+    /// What it waits for.
+    pub sentence: String,
+}
+
 /// What a pass came to for one fleet, with all that led there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FleetPass {
@@ -104,8 +127,20 @@ pub struct FleetPass {
     pub gates: Vec<GateReport>,
     /// The decision, if one was made. It counts once it is committed.
     pub decision: Option<Decision>,
-    /// The answer to a person's request; a refusal leaves `outcome` and `sentence` the fleet's own.
-    pub answer: Option<RequestAnswer>,
+    /// The answers to people's requests; a refusal leaves `outcome` and `sentence` the fleet's own.
+    pub answers: Vec<RequestAnswer>,
+    /// The request that stays open.
+    pub waiting: Option<Waiting>,
+    /// What waits for a person and nothing else, and why it is wanted.
+    pub proposed: Option<(Proposed, String)>,
     /// When a closed gate may open by the passing of time alone.
     pub recheck_at: Option<Timestamp>,
+}
+
+impl FleetPass {
+    /// Whether it answers this request, or lets it wait.
+    pub fn judged(&self, request: i64) -> bool {
+        self.answers.iter().any(|answer| answer.request == request)
+            || self.waiting.as_ref().is_some_and(|waiting| waiting.request == request)
+    }
 }

@@ -4,6 +4,7 @@ mod check;
 mod error;
 mod graphql;
 mod http;
+mod in_flight;
 mod rest;
 mod write;
 

@@ -44,7 +44,7 @@ impl PartialEq for Token {
     }
 }
 
-/// The credentials, and the size of a webhook body.
+/// What the handlers need of the configuration: the credentials, the size of a webhook body, where the runbook is.
 #[derive(Clone)]
 pub struct Access {
     /// What Alertmanager sends. Without it, the webhook is taken from loopback only.
@@ -55,6 +55,15 @@ pub struct Access {
     pub reads: Option<Token>,
     /// The largest webhook body, in bytes.
     pub max_body: usize,
+    /// The page with a section for each gate.
+    pub runbook_url: String,
+}
+
+impl Access {
+    /// Where it says what a gate means and what to do.
+    pub fn runbook(&self, gate: Gate) -> String {
+        format!("{}#{gate}", self.runbook_url)
+    }
 }
 
 impl fmt::Debug for Access {
@@ -194,6 +203,7 @@ mod tests {
             actions: None,
             reads: None,
             max_body: 1,
+            runbook_url: String::new(),
         }
     }
 

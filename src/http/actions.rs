@@ -1,4 +1,5 @@
-//! What people do. Every action names a reason and an author and is recorded.
+//! What people do. Every action names a reason and an author and is recorded; whatever lets a fleet move names the holder
+//! that the person expects as well, and is refused when that is wrong.
 
 use std::time::Duration;
 
@@ -7,25 +8,34 @@ use axum::{
     extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Problem, Server};
 use crate::{
     decide::Outcome,
-    model::{ClusterName, FleetName, Generation, Override, OverrideKind, SignedDuration, Timestamp},
-    status::Answer,
-    store::NewRequest,
+    model::{
+        ClusterName, Consent, Expected, FleetName, Gate, Generation, Override, OverrideKind, SignedDuration,
+        Timestamp,
+    },
+    status::{Answer, FleetStatus},
+    store::{self, NewRequest, Person, ProposalAnswered},
 };
 
 /// How long a caller waits for the pass that judges its request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A planned move.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Switch {
-    to: ClusterName,
+pub(super) struct Planned {
+    /// Where the fleet shall go; a failback knows that.
+    to: Option<ClusterName>,
     /// The holder that the person believes in; `null` for nobody.
-    from: Option<ClusterName>,
+    #[serde(default, alias = "expected_holder", deserialize_with = "present")]
+    from: Option<Expected>,
+    /// The closed gates that shall not hold it, each by its name.
+    #[serde(default)]
+    overrides: Vec<String>,
     reason: String,
     author: String,
 }
@@ -35,6 +45,9 @@ pub(super) struct Switch {
 pub(super) struct Pause {
     reason: String,
     author: String,
+    /// Stopping is always safe: the holder need not be named.
+    #[serde(default, deserialize_with = "present")]
+    expected_holder: Option<Expected>,
     /// How long, such as `2h`; without it, until resumed.
     #[serde(default, rename = "for")]
     lasts: Option<SignedDuration>,
@@ -45,18 +58,51 @@ pub(super) struct Pause {
 pub(super) struct Why {
     reason: String,
     author: String,
+    #[serde(default, deserialize_with = "present")]
+    expected_holder: Option<Expected>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verdict {
+    /// The number of what is approved or rejected.
+    proposal: i64,
+    reason: String,
+    author: String,
+    #[serde(default, deserialize_with = "present")]
+    expected_holder: Option<Expected>,
+}
+
+/// `null` is an answer (nobody); a missing key is none.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Expected>, D::Error> {
+    Expected::deserialize(deserializer).map(Some)
 }
 
 /// What an action came to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Acted {
     sentence: String,
+    /// The decision, if one was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<Generation>,
+    /// The request, when it waits for the fleet to drain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<i64>,
+    /// What the fleet's pass came to, for an approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<String>,
 }
 
 type Body<T> = Result<Json<T>, JsonRejection>;
-type Answered = Result<Json<Acted>, Problem>;
+type Answered = Result<(StatusCode, Json<Acted>), Problem>;
+
+fn acted(sentence: String) -> Answered {
+    Ok((StatusCode::OK, Json(Acted { sentence, ..Acted::default() })))
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
 
 fn body<T>(body: Body<T>, reason: impl Fn(&T) -> (&str, &str)) -> Result<T, Problem> {
     let Json(body) = body.map_err(|error| {
@@ -67,12 +113,12 @@ fn body<T>(body: Body<T>, reason: impl Fn(&T) -> (&str, &str)) -> Result<T, Prob
     })?;
     let (why, author) = reason(&body);
     if why.trim().is_empty() || author.trim().is_empty() {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "`reason` and `author` must not be empty."));
+        return Err(bad("`reason` and `author` must not be empty."));
     }
     Ok(body)
 }
 
-fn known(server: &Server, fleet: &str) -> Result<FleetName, Problem> {
+fn known(server: &Server, fleet: &str) -> Result<FleetStatus, Problem> {
     let status = server.status.borrow();
     if status.at.is_none() {
         return Err(Problem::new(
@@ -80,46 +126,190 @@ fn known(server: &Server, fleet: &str) -> Result<FleetName, Problem> {
             "The first look at the world is not finished.",
         ));
     }
-    status.fleets.keys().find(|name| name.as_str() == fleet).cloned().ok_or_else(|| {
+    status.fleets.values().find(|f| f.name.as_str() == fleet).cloned().ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, format!("There is no fleet {fleet:?} in the configuration."))
     })
+}
+
+/// Whoever lets a fleet move says who holds it now: the world may have changed since they looked.
+fn named(key: &str, expected: Option<Expected>) -> Result<Expected, Problem> {
+    expected.ok_or_else(|| {
+        bad(format!(
+            "`{key}` is missing: name the cluster that holds the fleet, as you believe, or null for nobody."
+        ))
+    })
+}
+
+/// The act, unless the fleet is held by another than the person expects.
+fn done<T>(fleet: Option<&FleetName>, acted: store::Acted<T>) -> Result<T, Problem> {
+    match acted {
+        store::Acted::Yes(done) => Ok(done),
+        store::Acted::HeldBy(holder) => {
+            let holder = holder.map_or("nobody".to_owned(), |holder| holder.to_string());
+            let fleet = fleet.map_or("The fleet".to_owned(), ToString::to_string);
+            let detail = format!("{fleet} is held by {holder}, not by whom you expect: nothing was done.");
+            let problem = Problem::new(StatusCode::CONFLICT, detail);
+            Err(Problem { outcome: Some(Outcome::UnexpectedHolder.to_string()), ..problem })
+        }
+    }
+}
+
+/// The gates that a person overrides, each of which must be one.
+fn gates(names: &[String]) -> Result<Vec<Gate>, Problem> {
+    let gate = |name: &String| {
+        let gate = Gate::named(name).ok_or_else(|| {
+            let all: Vec<&str> =
+                Gate::ALL.into_iter().filter(|g| g.overridable()).map(Gate::as_str).collect();
+            bad(format!("{name:?} is no gate; there are {}.", all.join(", ")))
+        })?;
+        if gate.overridable() {
+            return Ok(gate);
+        }
+        Err(bad(format!("{gate} can never be overridden: two would act at once.")))
+    };
+    names.iter().map(gate).collect()
 }
 
 pub(super) async fn switch(
     State(server): State<Server>,
     Path(fleet): Path<String>,
-    sent: Body<Switch>,
+    sent: Body<Planned>,
 ) -> Answered {
-    let sent = body(sent, |s| (&s.reason, &s.author))?;
+    let planned = body(sent, |s| (&s.reason, &s.author))?;
+    let fleet = known(&server, &fleet)?.name;
+    let to = planned
+        .to
+        .clone()
+        .ok_or_else(|| bad("`to` is missing: name the cluster that shall hold the fleet."))?;
+    request(&server, fleet, to, planned).await
+}
+
+/// A planned move to the fleet's preferred cluster.
+pub(super) async fn failback(
+    State(server): State<Server>,
+    Path(fleet): Path<String>,
+    sent: Body<Planned>,
+) -> Answered {
+    let planned = body(sent, |s| (&s.reason, &s.author))?;
+    if planned.to.is_some() {
+        return Err(bad("A failback goes to the preferred cluster: leave `to` out, or use switch."));
+    }
     let fleet = known(&server, &fleet)?;
+    let home = fleet.prefer.first().cloned().ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, format!("{} has no preferred cluster.", fleet.name))
+    })?;
+    request(&server, fleet.name, home, planned).await
+}
+
+async fn request(server: &Server, fleet: FleetName, to: ClusterName, planned: Planned) -> Answered {
+    let Planned { to: _, from, overrides, reason, author } = planned;
+    let Expected(expected) = named("from", from)?;
+    let (overrides, at) = (gates(&overrides)?, (server.now)());
+    let request = NewRequest { fleet: fleet.clone(), to, expected, reason, author, at, overrides };
     let mut status = server.status.clone();
-    let request = NewRequest {
-        fleet,
-        to: sent.to,
-        expected: sent.from,
-        reason: sent.reason,
-        author: sent.author,
-        at: (server.now)(),
-    };
     let id = server.store.add_request(&request).await?;
     server.bell.notify_one();
-    let answered = tokio::time::timeout(PATIENCE, async {
-        status.wait_for(|s| s.answers.contains_key(&id)).await.ok().and_then(|s| s.answers.get(&id).cloned())
+    let waiting = |f: &FleetStatus| f.waiting.clone().filter(|waiting| waiting.request == id);
+    let judged = tokio::time::timeout(PATIENCE, async {
+        let judged = status.wait_for(|s| {
+            s.answers.contains_key(&id) || s.fleets.get(&fleet).is_some_and(|f| waiting(f).is_some())
+        });
+        judged.await.ok().map(|s| (s.answers.get(&id).cloned(), s.fleets.get(&fleet).and_then(waiting)))
     });
-    let Ok(Some(Answer { outcome, sentence, generation })) = answered.await else {
-        return Err(Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            format!("Request {id} is recorded, and no pass has judged it yet; see the history."),
-        ));
+    let Answer { outcome, sentence, generation } = match judged.await {
+        Ok(Some((Some(answer), _))) => answer,
+        Ok(Some((None, Some(waiting)))) => {
+            let acted = Acted { sentence: waiting.sentence, request: Some(id), ..Acted::default() };
+            return Ok((StatusCode::ACCEPTED, Json(acted)));
+        }
+        _ => {
+            return Err(Problem::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                format!("Request {id} is recorded, and no pass has judged it yet; see the history."),
+            ));
+        }
     };
     match outcome {
-        Outcome::Decided | Outcome::Steady => Ok(Json(Acted { sentence, generation })),
+        Outcome::Decided | Outcome::Steady => {
+            Ok((StatusCode::OK, Json(Acted { sentence, generation, ..Acted::default() })))
+        }
         Outcome::UnknownCluster => Err(Problem::new(StatusCode::NOT_FOUND, sentence)),
         outcome => {
             let problem = Problem::new(StatusCode::CONFLICT, sentence);
-            Err(Problem { outcome: Some(outcome.to_string()), ..problem })
+            let runbook = match outcome {
+                Outcome::Held(gate) => Some(server.access.borrow().runbook(gate)),
+                _ => None,
+            };
+            Err(Problem { outcome: Some(outcome.to_string()), runbook, ..problem })
         }
     }
+}
+
+pub(super) async fn approve(
+    State(server): State<Server>,
+    Path(fleet): Path<String>,
+    sent: Body<Verdict>,
+) -> Answered {
+    answer(&server, &fleet, sent, Consent::Approved).await
+}
+
+pub(super) async fn reject(
+    State(server): State<Server>,
+    Path(fleet): Path<String>,
+    sent: Body<Verdict>,
+) -> Answered {
+    answer(&server, &fleet, sent, Consent::Rejected).await
+}
+
+async fn answer(server: &Server, fleet: &str, sent: Body<Verdict>, consent: Consent) -> Answered {
+    let Verdict { proposal: id, reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
+    let fleet = known(server, fleet)?.name;
+    let expected = Some(named("expected_holder", expected_holder)?);
+    let mut status = server.status.clone();
+    let person = Person { author, reason, at: (server.now)(), expected };
+    let answered = done(Some(&fleet), server.store.answer_proposal(&fleet, id, consent, &person).await?)?;
+    let conflict = |detail: String| Err(Problem::new(StatusCode::CONFLICT, detail));
+    let proposal = match answered {
+        ProposalAnswered::Yes(proposal) => proposal,
+        ProposalAnswered::Unknown => {
+            let detail = format!("{fleet} has no proposal {id}; `explain` shows the one that waits.");
+            return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+        }
+        ProposalAnswered::Expired(proposal) => {
+            return conflict(format!(
+                "{fleet}: proposal {id} expired at {}, or the fleet has moved since: nothing was done.",
+                proposal.until
+            ));
+        }
+        ProposalAnswered::Already(before) => {
+            return conflict(format!(
+                "{fleet}: proposal {id} was {} by {} at {}: {}",
+                before.consent.as_str(),
+                before.author,
+                before.at,
+                before.reason
+            ));
+        }
+    };
+    server.bell.notify_one();
+    let (kind, to) = (proposal.what.kind, proposal.what.to);
+    let said = format!("{fleet}: proposal {id}, the {kind} to {to}, is {}", consent.as_str());
+    if consent == Consent::Rejected {
+        return acted(format!("{said}; it stays rejected for as long as its alert goes on."));
+    }
+    // The pass that knows of it says what comes of it.
+    let known_at: Timestamp = (server.now)();
+    let judged = tokio::time::timeout(PATIENCE, async {
+        let judged = status.wait_for(|s| s.judged_at.is_some_and(|at| at >= known_at));
+        judged.await.ok().and_then(|s| s.fleets.get(&fleet).cloned())
+    });
+    let mut acted = Acted { sentence: format!("{said}."), ..Acted::default() };
+    if let Ok(Some(now)) = judged.await {
+        acted.sentence = format!("{said}. {}", now.sentence);
+        acted.outcome = Some(now.outcome.to_string());
+        acted.generation = (now.generation >= proposal.what.generation).then_some(now.generation);
+    }
+    Ok((StatusCode::OK, Json(acted)))
 }
 
 pub(super) async fn pause(
@@ -127,7 +317,7 @@ pub(super) async fn pause(
     Path(fleet): Path<String>,
     sent: Body<Pause>,
 ) -> Answered {
-    let fleet = known(&server, &fleet)?;
+    let fleet = known(&server, &fleet)?.name;
     set_pause(&server, Some(fleet), sent).await
 }
 
@@ -137,20 +327,16 @@ pub(super) async fn pause_all(State(server): State<Server>, sent: Body<Pause>) -
 
 async fn set_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Pause>) -> Answered {
     let sent = body(sent, |s| (&s.reason, &s.author))?;
+    no_holder_of_all(fleet.as_ref(), sent.expected_holder.as_ref())?;
     let now: Timestamp = (server.now)();
     let until = match sent.lasts {
         Some(lasts) if lasts <= SignedDuration::ZERO => {
-            return Err(Problem::new(
-                StatusCode::BAD_REQUEST,
-                "`for` must be longer than nothing, such as \"2h\".",
-            ));
+            return Err(bad("`for` must be longer than nothing, such as \"2h\"."));
         }
-        Some(lasts) => Some(now.checked_add(lasts).map_err(|_| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "`for` ends beyond the calendar; leave it out to pause until resumed.",
-            )
-        })?),
+        Some(lasts) => Some(
+            now.checked_add(lasts)
+                .map_err(|_| bad("`for` ends beyond the calendar; leave it out to pause until resumed."))?,
+        ),
         None => None,
     };
     let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
@@ -162,10 +348,19 @@ async fn set_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Pause>)
         since: now,
         until,
     };
-    server.store.set_override(&pause).await?;
+    let set = server.store.set_override(&pause, sent.expected_holder.as_ref()).await?;
+    done(pause.fleet.as_ref(), set)?;
     server.bell.notify_one();
     let until = until.map_or("until resumed".to_owned(), |until| format!("until {until}"));
-    Ok(Json(Acted { sentence: format!("{what}: automatic moves are paused {until}."), generation: None }))
+    acted(format!("{what}: automatic moves are paused {until}."))
+}
+
+/// All fleets together have no holder to be expected.
+fn no_holder_of_all(fleet: Option<&FleetName>, expected: Option<&Expected>) -> Result<(), Problem> {
+    match (fleet, expected) {
+        (None, Some(_)) => Err(bad("`expected_holder` is for one fleet: all fleets have no one holder.")),
+        _ => Ok(()),
+    }
 }
 
 pub(super) async fn resume(
@@ -173,7 +368,7 @@ pub(super) async fn resume(
     Path(fleet): Path<String>,
     sent: Body<Why>,
 ) -> Answered {
-    let fleet = known(&server, &fleet)?;
+    let fleet = known(&server, &fleet)?.name;
     lift_pause(&server, Some(fleet), sent).await
 }
 
@@ -182,19 +377,21 @@ pub(super) async fn resume_all(State(server): State<Server>, sent: Body<Why>) ->
 }
 
 async fn lift_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Why>) -> Answered {
-    let sent = body(sent, |s| (&s.reason, &s.author))?;
-    let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
-    let lifted = server
-        .store
-        .lift_override(fleet.as_ref(), OverrideKind::Pause, &sent.author, &sent.reason, (server.now)())
-        .await?;
+    let Why { reason, author, expected_holder: mut expected } = body(sent, |s| (&s.reason, &s.author))?;
+    no_holder_of_all(fleet.as_ref(), expected.as_ref())?;
+    if fleet.is_some() {
+        expected = Some(named("expected_holder", expected)?);
+    }
+    let person = Person { author, reason, at: (server.now)(), expected };
+    let lifted = server.store.lift_override(fleet.as_ref(), OverrideKind::Pause, &person).await?;
+    let lifted = done(fleet.as_ref(), lifted)?;
     server.bell.notify_one();
-    let sentence = if lifted {
+    let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
+    acted(if lifted {
         format!("{what}: automatic moves are allowed again.")
     } else {
         format!("{what}: there was no pause.")
-    };
-    Ok(Json(Acted { sentence, generation: None }))
+    })
 }
 
 pub(super) async fn ack(
@@ -202,13 +399,20 @@ pub(super) async fn ack(
     Path(fleet): Path<String>,
     sent: Body<Why>,
 ) -> Answered {
-    let sent = body(sent, |s| (&s.reason, &s.author))?;
-    let fleet = known(&server, &fleet)?;
-    let generation = server.store.acknowledge(&fleet, &sent.author, &sent.reason, (server.now)()).await?;
+    let Why { reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
+    let FleetStatus { name: fleet, cool_down, .. } = known(&server, &fleet)?;
+    let expected = Some(named("expected_holder", expected_holder)?);
+    let person = Person { author, reason, at: (server.now)(), expected };
+    let done = done(Some(&fleet), server.store.acknowledge(&fleet, cool_down, &person).await?)?;
     server.bell.notify_one();
-    let sentence = match generation {
-        Some(generation) => format!("{fleet}: the failed move (generation {generation}) is acknowledged."),
-        None => format!("{fleet}: there is no failed move to acknowledge."),
+    let latch = done.latch.map(|g| format!("the failed move (generation {g}) is acknowledged"));
+    let cool_down = done.cool_down.map(|g| format!("the cool-down after generation {g} is lifted"));
+    let said: Vec<String> = latch.into_iter().chain(cool_down).collect();
+    let sentence = if said.is_empty() {
+        format!("{fleet}: there is no failed move to acknowledge, and no cool-down to lift.")
+    } else {
+        format!("{fleet}: {}.", said.join(", and "))
     };
-    Ok(Json(Acted { sentence, generation }))
+    let generation = done.latch.or(done.cool_down);
+    Ok((StatusCode::OK, Json(Acted { sentence, generation, ..Acted::default() })))
 }

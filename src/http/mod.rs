@@ -65,9 +65,13 @@ impl Server {
             .route("/api/v1/explain", get(reads::explain))
             .route("/api/v1/history", get(reads::history))
             .route("/api/v1/leader", get(reads::leader))
+            .route("/api/v1/requests/{request}", get(reads::request))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::reads));
         let actions = Router::new()
             .route("/api/v1/fleets/{fleet}/switch", post(actions::switch))
+            .route("/api/v1/fleets/{fleet}/failback", post(actions::failback))
+            .route("/api/v1/fleets/{fleet}/approve", post(actions::approve))
+            .route("/api/v1/fleets/{fleet}/reject", post(actions::reject))
             .route("/api/v1/fleets/{fleet}/pause", post(actions::pause))
             .route("/api/v1/fleets/{fleet}/resume", post(actions::resume))
             .route("/api/v1/fleets/{fleet}/ack", post(actions::ack))

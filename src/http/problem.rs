@@ -22,6 +22,9 @@ pub struct Problem {
     /// How to prove who one is, with a 401.
     #[serde(skip)]
     pub challenge: &'static str,
+    /// What to do about the gate that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
 }
 
 fn status<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -37,6 +40,7 @@ impl Problem {
             detail: detail.into(),
             outcome: None,
             challenge: "Bearer",
+            runbook: None,
         }
     }
 }

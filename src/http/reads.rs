@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Problem, Server};
 use crate::{
-    decide::Outcome,
-    model::{FleetEvidence, FleetName, GateReport, Generation, Leadership, Timestamp},
+    decide::{Outcome, Waiting},
+    model::{FleetEvidence, FleetName, GateReport, Generation, Leadership, Proposal, Timestamp},
     plan::Plan,
     status::FleetStatus,
-    store::HistoryEntry,
+    store::{HistoryEntry, RequestRecord},
 };
 
 /// The most entries of history in one answer.
@@ -33,8 +33,20 @@ pub(super) struct Explanation {
     at: Option<Timestamp>,
     outcome: Outcome,
     sentence: String,
-    gates: Vec<GateReport>,
+    gates: Vec<ExplainedGate>,
+    /// The automatic move that waits for a person.
+    proposal: Option<Proposal>,
+    /// The planned move that waits until the fleet has drained.
+    waiting: Option<Waiting>,
     evidence: FleetEvidence,
+}
+
+/// A gate with the address of its section in the runbook.
+#[derive(Debug, Serialize)]
+pub(super) struct ExplainedGate {
+    #[serde(flatten)]
+    report: GateReport,
+    runbook: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,12 +118,17 @@ pub(super) async fn explain(
     query: Asked,
 ) -> Result<Json<Vec<Explanation>>, Problem> {
     let at = server.status.borrow().at;
+    let access = server.access.borrow().clone();
+    let explained =
+        |report: &GateReport| ExplainedGate { report: report.clone(), runbook: access.runbook(report.gate) };
     pick(&server, &asked(query)?, |f| Explanation {
         fleet: f.name.clone(),
         at,
         outcome: f.outcome,
         sentence: f.sentence.clone(),
-        gates: f.gates.clone(),
+        gates: f.gates.iter().map(&explained).collect(),
+        proposal: f.proposal.clone(),
+        waiting: f.waiting.clone(),
         evidence: f.evidence.clone(),
     })
 }
@@ -146,4 +163,18 @@ pub(super) async fn history(
 /// Whether this process leads, or who does.
 pub(super) async fn leader(State(server): State<Server>) -> Json<Leadership> {
     Json(server.store.lease().leadership())
+}
+
+/// A person's request, open or answered.
+pub(super) async fn request(
+    State(server): State<Server>,
+    Path(request): Path<String>,
+) -> Result<Json<RequestRecord>, Problem> {
+    let found = match request.parse() {
+        Ok(id) => server.store.request(id).await?,
+        Err(_) => None,
+    };
+    found
+        .map(Json)
+        .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, format!("There is no request {request}.")))
 }

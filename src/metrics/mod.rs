@@ -43,6 +43,7 @@ labels! {
     PhaseLabels { fleet, phase }
     RequestLabels { operation, code }
     Operation { operation }
+    AskedLabels { fleet, outcome }
     Server { server }
     Reason { reason }
     Credential { credential }
@@ -75,6 +76,8 @@ pub struct Metrics {
     pub alerts_received: Family<AlertLabels, Counter>,
     /// Decisions by outcome and gate.
     pub decisions: Family<DecisionLabels, Counter>,
+    /// People's requests by what came of them.
+    pub requests: Family<AskedLabels, Counter>,
     /// Steps by kind and outcome.
     pub steps: Family<StepLabels, Counter>,
     /// How long the phases of a move took.
@@ -115,6 +118,7 @@ impl Metrics {
             webhook_duration: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             alerts_received: Family::default(),
             decisions: Family::default(),
+            requests: Family::default(),
             steps: Family::default(),
             failover_duration: Family::new_with_constructor(Buckets(0.25, 2.0, 14)),
             gitlab_requests: Family::default(),
@@ -155,6 +159,11 @@ impl Metrics {
             self.alerts_received.clone(),
         );
         r.register("decisions", "Passes that decided or changed their outcome", self.decisions.clone());
+        r.register(
+            "requests",
+            "Planned moves that people asked for, by what came of them",
+            self.requests.clone(),
+        );
         r.register("steps", "Steps of plans by kind and outcome", self.steps.clone());
         r.register_with_unit(
             "failover_duration",

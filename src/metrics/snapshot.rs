@@ -77,6 +77,27 @@ impl Collector for Snapshot {
         per_fleet(e, "fleet_paused", "Whether a person paused the fleet.", &status, |f| {
             Some(bool(f.paused))
         })?;
+        per_fleet(
+            e,
+            "fleet_proposal_pending",
+            "Whether an automatic move waits for a person to approve it.",
+            &status,
+            |f| Some(bool(f.proposal.is_some())),
+        )?;
+        per_fleet(
+            e,
+            "fleet_request_waiting",
+            "Whether a planned move waits until the fleet has drained.",
+            &status,
+            |f| Some(bool(f.waiting.is_some())),
+        )?;
+        per_fleet(
+            e,
+            "fleet_pipelines_in_flight",
+            "Pipelines with jobs on the routing tag in flight, while a planned move of a sticky fleet is asked for.",
+            &status,
+            |f| f.in_flight.map(|count| count as f64),
+        )?;
         per_cluster(
             e,
             "fleet_intended_holder",

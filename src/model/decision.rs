@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, FleetName, GateReport, Generation, SignalKey};
+use super::{ClusterName, FleetName, Gate, GateReport, Generation, SignalKey};
 
 /// How a decision came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -88,6 +88,12 @@ pub struct Decision {
     pub signal: Option<SignalKey>,
     /// Every gate as it was judged.
     pub gates: Vec<GateReport>,
+    /// The closed gates that the person overrode, each by its name.
+    #[serde(default)]
+    pub overridden: Vec<Gate>,
+    /// The proposal that a person approved, by its number.
+    #[serde(default)]
+    pub proposal: Option<i64>,
     /// When it was decided.
     pub decided_at: Timestamp,
     /// How far the move got.
@@ -96,6 +102,9 @@ pub struct Decision {
     pub finished_at: Option<Timestamp>,
     /// When a person acknowledged that it failed.
     pub acknowledged_at: Option<Timestamp>,
+    /// When a person lifted the cool-down that it began.
+    #[serde(default)]
+    pub cool_down_lifted_at: Option<Timestamp>,
 }
 
 impl Decision {

@@ -36,11 +36,17 @@ pub enum Gate {
     Budget,
     /// The last move did not fail, or a person acknowledged that it did.
     NotLatched,
+    /// It is a time at which the fleet may be moved.
+    Window,
+    /// No pipeline of a sticky fleet is in flight.
+    Drained,
+    /// A person approved the move, when the fleet asks for one.
+    Approved,
 }
 
 impl Gate {
     /// Every gate, in the order in which they are judged and shown.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Enabled,
         Self::Leader,
         Self::NotPaused,
@@ -55,7 +61,20 @@ impl Gate {
         Self::TargetStronger,
         Self::CooledDown,
         Self::Budget,
+        Self::Window,
+        Self::Drained,
+        Self::Approved,
     ];
+
+    /// The gate of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|gate| gate.as_str() == name)
+    }
+
+    /// Whether a person may override it by name: not when two moves, or two Switchyards, would act at once.
+    pub fn overridable(self) -> bool {
+        !matches!(self, Self::SingleFlight | Self::Leader)
+    }
 
     /// The name.
     pub fn as_str(self) -> &'static str {
@@ -74,6 +93,9 @@ impl Gate {
             Self::CooledDown => "cooled_down",
             Self::Budget => "budget",
             Self::NotLatched => "not_latched",
+            Self::Window => "window",
+            Self::Drained => "drained",
+            Self::Approved => "approved",
         }
     }
 }
@@ -91,6 +113,9 @@ pub struct GateReport {
     pub gate: Gate,
     /// Whether it lets the move pass.
     pub open: bool,
+    /// It is closed only because nothing asks for a move that it would judge.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
     /// What it saw, for people.
     pub saw: String,
     /// The query it asked, if it asked one.

@@ -5,28 +5,34 @@ mod evidence;
 mod finding;
 mod gate;
 mod ids;
+mod in_flight;
 mod lease;
 mod observation;
 mod overrides;
+mod proposal;
 mod signal;
 mod step;
 mod topology;
+mod window;
 
 pub use decision::{Decision, MoveKind, MoveState};
 pub use evidence::{Answer, Asked, Evidence, FleetEvidence, Question, Reading, Sample, Verdict};
 pub use finding::{Finding, Severity};
 pub use gate::{Gate, GateReport};
 pub use ids::{ClusterName, FleetName, Generation, InvalidName, RunnerId, Tag};
+pub use in_flight::{Draining, Pipeline};
 pub use lease::{BootTime, Epoch, Leader, Leadership};
 pub use observation::{
     DnsView, FleetRunners, Manager, Marker, Observation, RecordSet, RecordType, Runner, Seen,
 };
-pub use overrides::{Override, OverrideKind, Request};
+pub use overrides::{Expected, Override, OverrideKind, Request};
+pub use proposal::{Consent, Proposal, ProposalAnswer, Proposed};
 pub use signal::{Action, Signal, SignalKey, SignalState};
 pub use step::{DnsStep, Fence, Phase, Step, StepOutcome, TagChange, TagStep};
 pub use topology::{
-    Budget, DescriptionPattern, DnsRecord, Failback, Fleet, Limits, Park, Pool, PoolSelector, Require,
-    Thresholds, Topology,
+    Approval, Budget, DescriptionPattern, DnsRecord, Drain, DrainPolicy, Failback, Fleet, Limits, Park, Pool,
+    PoolSelector, Require, Thresholds, Topology,
 };
+pub use window::{WeeklyTime, Window, WindowState};
 
 pub use jiff::{SignedDuration, Timestamp};

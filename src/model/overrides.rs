@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClusterName, FleetName};
+use super::{ClusterName, FleetName, Gate};
 
 /// What a person can set on a fleet, or on all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,4 +67,13 @@ pub struct Request {
     pub author: String,
     /// When it was asked.
     pub at: Timestamp,
+    /// The closed gates that shall not hold it, each by its name.
+    pub overrides: Vec<Gate>,
+    /// Since when it waits for a sticky fleet to drain; none when no pass has judged it.
+    pub waiting_since: Option<Timestamp>,
 }
+
+/// Who holds a fleet, as a person believes; none for nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Expected(pub Option<ClusterName>);

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     ClusterName, FleetName, FleetRunners, Question, RecordSet, RecordType, Runner, RunnerId, Seen, Tag,
+    Window,
 };
 
 /// All fleets and what holds for all of them.
@@ -83,6 +84,41 @@ pub struct Fleet {
     pub cool_down: SignedDuration,
     /// After this long an unfinished move counts as failed.
     pub move_deadline: SignedDuration,
+    /// Whether automatic moves wait for a person, and for how long.
+    pub approval: Approval,
+    /// When the fleet may be moved; none means at any time.
+    pub window: Option<Window>,
+    /// How planned moves wait for pipelines; none means that they don't: the fleet is not sticky.
+    pub drain: Option<Drain>,
+}
+
+/// Whether automatic moves wait for a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// They don't.
+    NotRequired,
+    /// They do. A proposal that nobody answers within this time expires, and so does an approval.
+    Required(SignedDuration),
+}
+
+/// How planned moves of a sticky fleet wait until no pipeline is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Drain {
+    /// How long.
+    pub deadline: SignedDuration,
+    /// What happens after that.
+    pub policy: DrainPolicy,
+}
+
+/// What happens when a sticky fleet has not drained by the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainPolicy {
+    /// The move is not made.
+    Hold,
+    /// The move is made all the same.
+    Move,
 }
 
 /// What must be well of a cluster beside its runners, as its exporter sees it.

@@ -14,8 +14,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ClusterName, Decision, DnsRecord, DnsStep, DnsView, Fleet, FleetRunners, MoveState, Park, Phase, Runner,
-    Seen, Step, TagChange, TagStep,
+    ClusterName, Decision, DnsRecord, DnsStep, DnsView, Fleet, FleetRunners, Gate, MoveState, Park, Phase,
+    Runner, Seen, Step, TagChange, TagStep,
 };
 
 /// Why a step is not in the plan.
@@ -179,8 +179,10 @@ pub fn plan(
             .iter()
             .map(|step| WithheldStep { step: step.clone(), why: Withheld::PausedByPerson }),
     );
+    // A person may move a fleet that is only watched, and by that move alone.
+    let forced = decision.state == MoveState::Moving && decision.overridden.contains(&Gate::Enabled);
     let everything = match () {
-        () if !fleet.enabled => Some(Withheld::NotEnabled),
+        () if !fleet.enabled && !forced => Some(Withheld::NotEnabled),
         () if decision.latched() => Some(Withheld::Latched),
         () if decision.state == MoveState::Failed => Some(Withheld::Drift),
         () if standing.paused && decision.state == MoveState::Done => Some(Withheld::Paused),

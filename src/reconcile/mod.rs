@@ -4,6 +4,7 @@
 //! a normal one run the same path. Nothing is retried inside a pass; the next pass is the retry.
 
 mod act;
+mod people;
 mod publish;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -16,11 +17,11 @@ use tracing::{error, info, warn};
 use act::{ActResult, Actor};
 
 use crate::{
-    decide::{FleetPass, Input, Judges, Outcome, RequestAnswer, decide, holder_able},
+    decide::{FleetPass, Input, Judges, Outcome, decide, holder_able},
     metrics::{self, DecisionLabels, Metrics, PhaseLabels},
     model::{
         Decision, Fence, Fleet, FleetName, FleetRunners, Generation, Leadership, MoveState, Observation,
-        Request, Seen, SignedDuration, Step, Timestamp, Topology,
+        Pipeline, Request, Seen, SignedDuration, Step, Timestamp, Topology,
     },
     plan::{Plan, Standing, plan},
     status::{Answer, Status},
@@ -100,6 +101,7 @@ struct View<'a> {
     requests: &'a [Request],
     leadership: &'a Leadership,
     judges: Judges,
+    in_flight: &'a BTreeMap<FleetName, Seen<Vec<Pipeline>>>,
     now: Timestamp,
 }
 
@@ -116,6 +118,8 @@ impl<'a> View<'a> {
             requests: self.requests,
             leadership: self.leadership,
             judges: self.judges,
+            proposals: &state.proposals,
+            in_flight: self.in_flight,
             now: self.now,
         }
     }
@@ -221,9 +225,11 @@ impl<W: World> Reconciler<W> {
         let leadership = self.store.lease().leadership_in(term);
         let observation = setup.world.observe(topology).await;
         let now = setup.world.now();
-        let mut state = self.store.load(now).await?;
+        let mut state = self.load(term.is_some(), now).await?;
         let requests = self.store.open_requests().await?;
         let runners = topology.assign(&observation.runners);
+        let draining = people::draining(topology, &runners, &state, &requests);
+        let in_flight = setup.world.in_flight(&draining).await;
         let seen = View {
             topology,
             observation: &observation,
@@ -231,14 +237,17 @@ impl<W: World> Reconciler<W> {
             requests: &requests,
             judges: setup.judges,
             leadership: &leadership,
+            in_flight: &in_flight,
             now,
         };
         if term.is_some() {
             self.settle(seen, &mut state).await?;
         }
         let mut passes = decide(seen.input(&state));
+        let mut proposed = false;
         if term.is_some() {
             self.commit(&mut passes, &mut state, &requests, now).await?;
+            proposed = self.propose(topology, &passes, &mut state, now).await?;
         }
 
         let plans: BTreeMap<FleetName, Plan> = topology
@@ -268,7 +277,8 @@ impl<W: World> Reconciler<W> {
         }
         let acted = join_all(acts).await;
         let recheck = passes.values().filter_map(|pass| pass.recheck_at).min();
-        let answered = passes.values().filter(|pass| pass.answer.is_some()).count();
+        let judged = |id| passes.values().any(|pass| pass.judged(id));
+        let unjudged = requests.iter().any(|r| r.waiting_since.is_none() && !judged(r.id));
         self.publish(seen, &state, passes, plans.clone());
 
         self.metrics.pass_duration.observe(started.elapsed().as_secs_f64());
@@ -301,7 +311,8 @@ impl<W: World> Reconciler<W> {
         for tries in self.tries.values().filter(|tries| tries.until > now) {
             wake = wake.min(Wake::In(until(now, tries.until).max(BELL_SPACING)));
         }
-        if requests.len() > answered {
+        // A proposal that was made now is shown with its number by the next pass.
+        if unjudged || proposed {
             wake = wake.min(Wake::In(BELL_SPACING));
         }
         if let Some(at) = recheck {
@@ -452,6 +463,11 @@ impl<W: World> Reconciler<W> {
                         self.bell.notify_one();
                         continue;
                     }
+                    Committed::NotApproved => {
+                        info!(fleet = %name, "the approval was taken back meanwhile; looking again");
+                        self.bell.notify_one();
+                        continue;
+                    }
                     Committed::Superseded { latest } | Committed::InFlight { generation: latest } => {
                         warn!(fleet = %name, %latest, "another decision came first; looking again");
                         self.bell.notify_one();
@@ -476,36 +492,7 @@ impl<W: World> Reconciler<W> {
                     self.event(name, &pass.outcome.to_string(), &pass.sentence, None, now).await?;
                 }
             }
-            if let Some(answer) = &pass.answer {
-                let generation = (answer.outcome == Outcome::Decided)
-                    .then(|| state.decisions.get(name).map(|d| d.generation))
-                    .flatten();
-                self.answer(name, answer, generation, requests, now).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells a person what came of a request, and writes it down.
-    async fn answer(
-        &mut self,
-        fleet: &FleetName,
-        answer: &RequestAnswer,
-        generation: Option<Generation>,
-        requests: &[Request],
-        now: Timestamp,
-    ) -> Result<(), PassError> {
-        let RequestAnswer { request, outcome, sentence } = answer;
-        if *outcome != Outcome::Decided {
-            let author = requests.iter().find(|r| r.id == *request).map(|r| r.author.as_str());
-            info!(%fleet, %outcome, author, "request {request}: {sentence}");
-            self.event(fleet, &outcome.to_string(), sentence, author, now).await?;
-        }
-        self.store.answer_request(*request, &outcome.to_string(), sentence, now).await?;
-        let answer = Answer { outcome: *outcome, sentence: sentence.clone(), generation };
-        self.answers.insert(*request, answer);
-        while self.answers.len() > ANSWERS_KEPT {
-            self.answers.pop_first();
+            self.tell(name, pass, state, requests, now).await?;
         }
         Ok(())
     }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Reconciler, View};
 use crate::{
     decide::FleetPass,
-    model::{Action, Decision, Fleet, FleetName, SignalState},
+    model::{
+        Action, ClusterName, Decision, Fleet, FleetName, FleetRunners, MoveState, RecordSet, Seen,
+        SignalState, Timestamp,
+    },
     plan::Plan,
     status::{FleetStatus, Progress, Status},
     store::State,
@@ -33,14 +36,8 @@ impl<W: World> Reconciler<W> {
             .iter()
             .filter_map(|(name, fleet)| {
                 let pass = passes.remove(name)?;
-                let status = fleet_status(
-                    fleet,
-                    pass,
-                    state.decisions.get(name),
-                    plans.remove(name),
-                    seen,
-                    state.pause(name, now).is_some(),
-                );
+                let status =
+                    fleet_status(fleet, pass, state.decisions.get(name), plans.remove(name), seen, state);
                 Some((name.clone(), status))
             })
             .collect();
@@ -55,6 +52,7 @@ impl<W: World> Reconciler<W> {
         self.status.send_replace(Arc::new(Status {
             at: Some(now),
             leadership: seen.leadership.clone(),
+            judged_at: Some(seen.now),
             gitlab,
             watchdog_at,
             prometheus,
@@ -70,37 +68,20 @@ fn fleet_status(
     decision: Option<&Decision>,
     plan: Option<Plan>,
     seen: View<'_>,
-    paused: bool,
+    state: &State,
 ) -> FleetStatus {
     let runners = seen.runners[&fleet.name].clone();
     let observed_holders = runners.map(|r| r.holders(&fleet.routing_tag).into_iter().cloned().collect());
     let dns = seen.observation.dns.get(&fleet.name).cloned();
     let moving = FleetStatus::is_moving(decision);
+    let servers = dns.as_ref().map(|view| &view.servers);
     let progress = decision.and_then(|decision| {
-        let runners = runners.known()?;
-        let tagged = |cluster| {
-            runners
-                .pools
-                .get(cluster)
-                .into_iter()
-                .flatten()
-                .filter(|r| r.tags.contains(&fleet.routing_tag))
-                .count()
-        };
-        let wanted = fleet.record_set(&decision.to);
-        let servers = dns.as_ref().map(|d| &d.servers);
-        Some(Progress {
-            tagged: tagged(&decision.to),
-            to_tag: runners.pools.get(&decision.to).map_or(0, Vec::len),
-            to_untag: runners.pools.keys().filter(|c| **c != decision.to).map(tagged).sum(),
-            dns_agreeing: servers.map_or(0, |s| {
-                s.values()
-                    .filter(|seen| seen.known().map(|r| &r.values) == wanted.as_ref().map(|r| &r.values))
-                    .count()
-            }),
-            dns_servers: servers.map_or(0, BTreeMap::len),
-        })
+        Some(progress(fleet, decision, plan.as_ref(), runners.known()?, servers, seen.now))
     });
+    let proposal = pass.proposed.and_then(|(what, _)| {
+        state.proposals.iter().rev().find(|p| p.what == what && p.pending(seen.now)).cloned()
+    });
+    let in_flight = seen.in_flight.get(&fleet.name).and_then(|seen| Some(seen.known()?.len()));
     FleetStatus {
         name: fleet.name.clone(),
         enabled: fleet.enabled,
@@ -112,16 +93,57 @@ fn fleet_status(
         moving,
         drift: !moving && plan.as_ref().is_some_and(|p| p.drift),
         latched: decision.is_some_and(Decision::latched),
-        paused,
+        paused: state.pause(&fleet.name, seen.now).is_some(),
         outcome: pass.outcome,
         sentence: pass.sentence,
         decision: decision.cloned(),
         gates: pass.gates,
         plan,
         progress,
+        proposal,
+        waiting: pass.waiting,
+        in_flight,
+        cool_down: fleet.cool_down,
         dns,
         thresholds: fleet.thresholds.named().into_iter().collect(),
         runners,
         evidence: seen.observation.evidence.fleets.get(&fleet.name).cloned().unwrap_or_default(),
+    }
+}
+
+fn progress(
+    fleet: &Fleet,
+    decision: &Decision,
+    plan: Option<&Plan>,
+    runners: &FleetRunners,
+    servers: Option<&BTreeMap<String, Seen<RecordSet>>>,
+    now: Timestamp,
+) -> Progress {
+    let pool = |cluster: &ClusterName| runners.pools.get(cluster).map(Vec::as_slice).unwrap_or_default();
+    let tagged =
+        |cluster: &ClusterName| pool(cluster).iter().filter(|r| r.tags.contains(&fleet.routing_tag)).count();
+    let others = || runners.pools.keys().filter(|c| **c != decision.to);
+    let wanted = fleet.record_set(&decision.to);
+    let agrees =
+        |seen: &&Seen<RecordSet>| seen.known().map(|r| &r.values) == wanted.as_ref().map(|r| &r.values);
+    // The pool that gets the tag and the one that loses it: both have to be as decided.
+    let (to_tag, from) = (pool(&decision.to).len(), decision.from.as_ref().filter(|c| **c != decision.to));
+    let loses = from.map_or(0, |c| pool(c).len());
+    Progress {
+        phase: match (decision.state, plan.and_then(|plan| plan.phase)) {
+            (MoveState::Done, _) => "done",
+            (MoveState::Failed, _) => "failed",
+            (MoveState::Moving, Some(phase)) => phase.as_str(),
+            (MoveState::Moving, None) => "verify",
+        },
+        waiting: plan.and_then(|plan| plan.waiting.clone()),
+        runners_moved: tagged(&decision.to) + loses - from.map_or(0, tagged),
+        runners: to_tag + loses,
+        tagged: tagged(&decision.to),
+        to_tag,
+        to_untag: others().map(tagged).sum(),
+        dns_agreeing: servers.map_or(0, |s| s.values().filter(agrees).count()),
+        dns_servers: servers.map_or(0, BTreeMap::len),
+        elapsed: decision.finished_at.unwrap_or(now).duration_since(decision.decided_at).as_secs_f64(),
     }
 }

@@ -5,8 +5,8 @@ use super::{
     story::{CrashAt, Deed, DnsFault, Fate, GitlabFault, Happening, Part, Who},
 };
 use crate::{
-    model::{FleetName, Manager, Override, OverrideKind, RecordSet, RunnerId, Tag},
-    store::NewRequest,
+    model::{FleetName, Manager, Override, OverrideKind, RecordSet, RunnerId, SignedDuration, Tag},
+    store::{NewRequest, Person},
     world::{
         World as _,
         sim::{Chance, Crash, Process, SimGitlab, SimRunner},
@@ -202,17 +202,20 @@ async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
             let kind = OverrideKind::Pause;
             let fleet = fleet.clone();
             let pause = Override { fleet, kind, reason, author, since: clock, until };
-            player.store.set_override(&pause).await?;
+            let _ = player.store.set_override(&pause, None).await?;
             player.bell.notify_one();
         }
         Deed::Resume(fleet) => {
             let kind = OverrideKind::Pause;
-            player.store.lift_override(fleet.as_ref(), kind, &author, &reason, clock).await?;
+            let person = Person { author, reason, at: clock, expected: None };
+            let _ = player.store.lift_override(fleet.as_ref(), kind, &person).await?;
             player.bell.notify_one();
         }
         Deed::Ack(fleet) => {
             player.watcher.acknowledged(fleet);
-            player.store.acknowledge(fleet, &author, &reason, clock).await?;
+            let cool_down = player.topology.fleets.get(fleet).map_or(SignedDuration::ZERO, |f| f.cool_down);
+            let person = Person { author, reason, at: clock, expected: None };
+            let _ = player.store.acknowledge(fleet, cool_down, &person).await?;
             player.bell.notify_one();
         }
         Deed::Switch(fleet, from, to) => {
@@ -223,6 +226,7 @@ async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
                 reason,
                 author,
                 at: clock,
+                overrides: Vec::new(),
             };
             let id = player.store.add_request(&request).await?;
             player.requests.insert(id);

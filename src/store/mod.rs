@@ -22,6 +22,7 @@ mod lease;
 mod lock;
 mod merge;
 mod operations;
+mod people;
 mod postgres;
 mod read;
 mod records;
@@ -32,18 +33,21 @@ mod writer;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, AnyPool};
 
 pub use error::Error;
 pub use lease::{Lease, Standing, Term};
 pub use merge::merge;
-pub use records::{Committed, Event, HistoryEntry, Holder, Started, State, Stats, StepRecord, Upserted};
+pub use records::{
+    Acknowledged, Acted, Committed, Event, HistoryEntry, Holder, Person, ProposalAnswered, RequestRecord,
+    Started, State, Stats, StepRecord, Upserted,
+};
 pub use requests::NewRequest;
 
 use crate::model::{
-    Decision, Epoch, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Request, Signal,
-    Step, StepOutcome,
+    Consent, Decision, Epoch, Expected, Fence, FleetName, Generation, MoveState, Override, OverrideKind,
+    Phase, Proposal, Proposed, Request, Signal, Step, StepOutcome,
 };
 use writer::{Hold, Writer, in_time};
 
@@ -133,21 +137,27 @@ impl Store {
         self.writer.write(self.pinned, operations::FinishDecision { fleet, generation, state, at }).await
     }
 
-    /// Clears the latch that a failed move left on its fleet, and records who did. None when nothing was latched.
+    /// Clears the latch that a failed move left on its fleet, and lifts a cool-down of this length, and records each with
+    /// who did it.
     pub async fn acknowledge(
         &self,
         fleet: &FleetName,
-        author: &str,
-        reason: &str,
-        at: Timestamp,
-    ) -> Result<Option<Generation>, Error> {
-        let (fleet, author, reason) = (fleet.clone(), author.to_owned(), reason.to_owned());
-        self.writer.write(self.pinned, operations::Acknowledge { fleet, author, reason, at }).await
+        cool_down: SignedDuration,
+        person: &Person,
+    ) -> Result<Acted<Acknowledged>, Error> {
+        let (fleet, person) = (fleet.clone(), person.clone());
+        self.writer.write(self.pinned, people::Acknowledge { fleet, cool_down, person }).await
     }
 
-    /// Sets an override, in place of one of the same kind on the same fleet, and records who did.
-    pub async fn set_override(&self, set: &Override) -> Result<(), Error> {
-        self.writer.write(self.pinned, operations::SetOverride(set.clone())).await
+    /// Sets an override, in place of one of the same kind on the same fleet, and records who did. A holder that the person
+    /// names must be the fleet's.
+    pub async fn set_override(
+        &self,
+        set: &Override,
+        expected: Option<&Expected>,
+    ) -> Result<Acted<()>, Error> {
+        let (set, expected) = (set.clone(), expected.cloned());
+        self.writer.write(self.pinned, people::SetOverride { set, expected }).await
     }
 
     /// Lifts an override and records who did. False when none was in force.
@@ -155,12 +165,39 @@ impl Store {
         &self,
         fleet: Option<&FleetName>,
         kind: OverrideKind,
-        author: &str,
+        person: &Person,
+    ) -> Result<Acted<bool>, Error> {
+        let (fleet, person) = (fleet.cloned(), person.clone());
+        self.writer.write(self.pinned, people::LiftOverride { fleet, kind, person }).await
+    }
+
+    /// Writes down a move that waits for a person, and gives it its number.
+    pub async fn propose(
+        &self,
+        what: &Proposed,
         reason: &str,
         at: Timestamp,
-    ) -> Result<bool, Error> {
-        let (fleet, author, reason) = (fleet.cloned(), author.to_owned(), reason.to_owned());
-        self.writer.write(self.pinned, operations::LiftOverride { fleet, kind, author, reason, at }).await
+        until: Timestamp,
+    ) -> Result<Proposal, Error> {
+        let (what, reason) = (what.clone(), reason.to_owned());
+        self.writer.write(self.pinned, people::Propose { what, reason, at, until }).await
+    }
+
+    /// Answers a proposal of a fleet. An approval can be taken back by rejecting for as long as the move was not decided.
+    pub async fn answer_proposal(
+        &self,
+        fleet: &FleetName,
+        id: i64,
+        consent: Consent,
+        person: &Person,
+    ) -> Result<Acted<ProposalAnswered>, Error> {
+        let (fleet, person) = (fleet.clone(), person.clone());
+        self.writer.write(self.pinned, people::AnswerProposal { fleet, id, consent, person }).await
+    }
+
+    /// Ends the proposals whose time is over, and says so in the story; a rejection stands. Says how many there were.
+    pub async fn expire_proposals(&self, at: Timestamp) -> Result<u64, Error> {
+        self.writer.write(self.pinned, people::ExpireProposals { at }).await
     }
 
     /// Takes a person's request for a planned move and gives its number.
@@ -179,10 +216,23 @@ impl Store {
         id: i64,
         outcome: &str,
         sentence: &str,
+        generation: Option<Generation>,
         at: Timestamp,
     ) -> Result<(), Error> {
         let (outcome, sentence) = (outcome.to_owned(), sentence.to_owned());
-        self.writer.write(self.pinned, requests::AnswerRequest { id, outcome, sentence, at }).await
+        self.writer
+            .write(self.pinned, requests::AnswerRequest { id, outcome, sentence, generation, at })
+            .await
+    }
+
+    /// Writes down that a request waits. False when that was written down before.
+    pub async fn hold_request(&self, id: i64, event: &Event) -> Result<bool, Error> {
+        self.writer.write(self.pinned, requests::HoldRequest { id, event: event.clone() }).await
+    }
+
+    /// A request, open or answered.
+    pub async fn request(&self, id: i64) -> Result<Option<RequestRecord>, Error> {
+        self.read(async |conn| requests::request(conn, id).await).await
     }
 
     /// Writes down steps before they act, unless a newer decision has come.

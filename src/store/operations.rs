@@ -7,12 +7,13 @@ use sqlx::{AnyConnection, any::AnyRow};
 use super::{
     Committed, Error, Event, Started, Upserted,
     merge::merge,
+    people,
     rows::{self, json, number, scope, time},
     writer::Operation,
 };
 use crate::model::{
-    Decision, Fence, FleetName, Generation, MoveState, Override, OverrideKind, Phase, Signal, SignalState,
-    Step, StepOutcome,
+    Decision, Fence, FleetName, Generation, MoveState, OverrideKind, Phase, Signal, SignalState, Step,
+    StepOutcome,
 };
 
 /// Takes `count` numbers of the story and gives the first.
@@ -26,20 +27,21 @@ pub(super) async fn numbers(conn: &mut AnyConnection, count: usize) -> Result<i6
     Ok(last - count + 1)
 }
 
-async fn latest(conn: &mut AnyConnection, fleet: &FleetName) -> Result<Option<AnyRow>, Error> {
+pub(super) async fn latest(conn: &mut AnyConnection, fleet: &FleetName) -> Result<Option<AnyRow>, Error> {
     Ok(sqlx::query(
-        "SELECT generation, state, acknowledged_at FROM decision WHERE fleet = $1 ORDER BY generation DESC LIMIT 1",
+        "SELECT generation, state, kind, to_cluster, finished_at, acknowledged_at, cool_down_lifted_at FROM decision \
+         WHERE fleet = $1 ORDER BY generation DESC LIMIT 1",
     )
     .bind(fleet.to_string())
     .fetch_optional(conn)
     .await?)
 }
 
-fn latest_generation(row: Option<&AnyRow>) -> Result<Generation, Error> {
+pub(super) fn latest_generation(row: Option<&AnyRow>) -> Result<Generation, Error> {
     row.map_or(Ok(Generation::default()), rows::generation)
 }
 
-async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Result<(), Error> {
+pub(super) async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Result<(), Error> {
     let id = numbers(conn, 1).await?;
     sqlx::query(
         "INSERT INTO event (id, at, fleet, outcome, sentence, author, epoch) \
@@ -175,13 +177,20 @@ impl Operation for CommitDecision {
         if decision.kind.automatic() && paused(conn, &decision.fleet, decision.decided_at).await? {
             return Ok(Committed::Paused);
         }
+        // Nor does an approval count that was taken back or has expired before this transaction.
+        if let Some(id) = decision.proposal
+            && !people::approved(conn, id, decision.decided_at).await?
+        {
+            return Ok(Committed::NotApproved);
+        }
         let signal = decision.signal.as_ref().map(|key| json("signal", key)).transpose()?;
         let id = numbers(conn, 1).await?;
         // Where several processes share a database, the primary key is what makes this a compare-and-set.
         let inserted = sqlx::query(
             "INSERT INTO decision (fleet, generation, id, kind, from_cluster, to_cluster, reason, author, signal, gates, \
-             decided_at, state, finished_at, acknowledged_at, epoch) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, (SELECT epoch FROM lease)) \
+             decided_at, state, finished_at, acknowledged_at, overridden, proposal, cool_down_lifted_at, epoch) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+             (SELECT epoch FROM lease)) \
              ON CONFLICT (fleet, generation) DO NOTHING",
         )
         .bind(decision.fleet.to_string())
@@ -198,6 +207,9 @@ impl Operation for CommitDecision {
         .bind(decision.state.as_str())
         .bind(decision.finished_at.map(time))
         .bind(decision.acknowledged_at.map(time))
+        .bind(json("overridden", &decision.overridden)?)
+        .bind(decision.proposal)
+        .bind(decision.cool_down_lifted_at.map(time))
         .execute(conn)
         .await?;
         Ok(match inserted.rows_affected() {
@@ -245,126 +257,6 @@ impl Operation for FinishDecision {
     fn refused(&self) -> Option<(Timestamp, String)> {
         let Self { fleet, generation, state, .. } = self;
         Some((self.at, format!("that the move of {fleet} (generation {generation}) is {}", state.as_str())))
-    }
-}
-
-pub(super) struct Acknowledge {
-    pub(super) fleet: FleetName,
-    pub(super) author: String,
-    pub(super) reason: String,
-    pub(super) at: Timestamp,
-}
-
-impl Operation for Acknowledge {
-    type Output = Option<Generation>;
-
-    async fn apply(&self, conn: &mut AnyConnection) -> Result<Option<Generation>, Error> {
-        let generation = latest_generation(latest(conn, &self.fleet).await?.as_ref())?;
-        let done = sqlx::query(
-            "UPDATE decision SET acknowledged_at = $1 \
-             WHERE fleet = $2 AND generation = $3 AND state = 'failed' AND acknowledged_at IS NULL",
-        )
-        .bind(time(self.at))
-        .bind(self.fleet.to_string())
-        .bind(number(generation))
-        .execute(&mut *conn)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let event = Event {
-            at: self.at,
-            fleet: Some(self.fleet.clone()),
-            outcome: "acknowledged".to_owned(),
-            sentence: format!(
-                "acknowledged that the move of generation {generation} failed: {}",
-                self.reason
-            ),
-            author: Some(self.author.clone()),
-        };
-        insert_event(conn, &event).await?;
-        Ok(Some(generation))
-    }
-}
-
-fn everything(fleet: Option<&FleetName>) -> String {
-    fleet.map_or_else(|| "all fleets".to_owned(), |fleet| format!("fleet {fleet}"))
-}
-
-pub(super) struct SetOverride(pub(super) Override);
-
-impl Operation for SetOverride {
-    type Output = ();
-
-    async fn apply(&self, conn: &mut AnyConnection) -> Result<(), Error> {
-        let set = &self.0;
-        sqlx::query(
-            "INSERT INTO overrides (scope, kind, reason, author, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (scope, kind) DO UPDATE SET reason = excluded.reason, author = excluded.author, \
-             since = excluded.since, until = excluded.until",
-        )
-        .bind(scope(set.fleet.as_ref()))
-        .bind(set.kind.as_str())
-        .bind(set.reason.clone())
-        .bind(set.author.clone())
-        .bind(time(set.since))
-        .bind(set.until.map(time))
-        .execute(&mut *conn)
-        .await?;
-        let until = set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"));
-        let event = Event {
-            at: set.since,
-            fleet: set.fleet.clone(),
-            outcome: format!("{}_set", set.kind.as_str()),
-            sentence: format!(
-                "set {} on {} {until}: {}",
-                set.kind.as_str(),
-                everything(set.fleet.as_ref()),
-                set.reason
-            ),
-            author: Some(set.author.clone()),
-        };
-        insert_event(conn, &event).await
-    }
-}
-
-pub(super) struct LiftOverride {
-    pub(super) fleet: Option<FleetName>,
-    pub(super) kind: OverrideKind,
-    pub(super) author: String,
-    pub(super) reason: String,
-    pub(super) at: Timestamp,
-}
-
-impl Operation for LiftOverride {
-    type Output = bool;
-
-    async fn apply(&self, conn: &mut AnyConnection) -> Result<bool, Error> {
-        let lifted = sqlx::query(
-            "DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)",
-        )
-        .bind(scope(self.fleet.as_ref()))
-        .bind(self.kind.as_str())
-        .bind(time(self.at))
-        .execute(&mut *conn)
-        .await?;
-        if lifted.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let event = Event {
-            at: self.at,
-            fleet: self.fleet.clone(),
-            outcome: format!("{}_lifted", self.kind.as_str()),
-            sentence: format!(
-                "lifted {} from {}: {}",
-                self.kind.as_str(),
-                everything(self.fleet.as_ref()),
-                self.reason
-            ),
-            author: Some(self.author.clone()),
-        };
-        insert_event(conn, &event).await?;
-        Ok(true)
     }
 }
 
@@ -498,7 +390,7 @@ pub(super) struct Prune {
 }
 
 /// In this order: what an episode was overtaken by must outlive it. Steps go with their decision.
-const PRUNE: [&str; 6] = [
+const PRUNE: [&str; 7] = [
     "DELETE FROM signal WHERE state = 'firing' AND last_seen < $1 AND EXISTS (SELECT 1 FROM signal AS other \
      WHERE other.source = signal.source AND other.fingerprint = signal.fingerprint \
      AND other.last_seen > signal.last_seen AND (other.starts_at > signal.starts_at OR other.state = 'firing' \
@@ -509,6 +401,7 @@ const PRUNE: [&str; 6] = [
     "DELETE FROM event WHERE at < $1",
     "DELETE FROM overrides WHERE until < $1",
     "DELETE FROM request WHERE answered_at < $1",
+    "DELETE FROM proposal WHERE until < $1",
 ];
 
 impl Operation for Prune {

@@ -54,6 +54,16 @@ pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<Sta
     for row in overrides {
         state.overrides.push(rows::override_(&row)?);
     }
+    // What a fleet would decide next: proposals of the past have a generation that is taken.
+    let proposals = sqlx::query(
+        "SELECT * FROM proposal WHERE expired_at IS NULL AND generation > \
+         (SELECT COALESCE(MAX(generation), 0) FROM decision WHERE decision.fleet = proposal.fleet) ORDER BY id",
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in proposals {
+        state.proposals.push(rows::proposal(&row)?);
+    }
     tx.commit().await?;
     Ok(state)
 }

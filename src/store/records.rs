@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::lock;
-use crate::model::{Decision, Epoch, FleetName, Generation, Override, Phase, Signal, Step, StepOutcome};
+use crate::model::{
+    ClusterName, Decision, Epoch, Expected, FleetName, Generation, Override, Phase, Proposal, ProposalAnswer,
+    Signal, Step, StepOutcome,
+};
 
 /// Who opens the store: told to a second process that wants it.
 #[derive(Debug, Clone)]
@@ -64,6 +67,8 @@ pub struct State {
     pub moves: Vec<Decision>,
     /// What people set and has not expired.
     pub overrides: Vec<Override>,
+    /// Proposals for the decision that each fleet would take next, oldest first.
+    pub proposals: Vec<Proposal>,
 }
 
 impl State {
@@ -71,6 +76,68 @@ impl State {
     pub fn pause(&self, fleet: &FleetName, now: Timestamp) -> Option<&Override> {
         Override::pause(&self.overrides, fleet, now)
     }
+}
+
+/// Who acts, why and when, and who they believe holds the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+    /// The holder they believe in; none when they need not say.
+    pub expected: Option<Expected>,
+}
+
+/// Whether a person's act was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Acted<T> {
+    /// It was, with this effect.
+    Yes(T),
+    /// The fleet is held by another than the person expects: nothing was done.
+    HeldBy(Option<ClusterName>),
+}
+
+/// What an acknowledgement changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Acknowledged {
+    /// The failed move whose latch is cleared.
+    pub latch: Option<Generation>,
+    /// The move whose cool-down is lifted.
+    pub cool_down: Option<Generation>,
+}
+
+/// What an answer to a proposal came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum ProposalAnswered {
+    /// It stands.
+    Yes(Proposal),
+    /// The fleet has no proposal of this number.
+    Unknown,
+    /// It has expired, or the fleet has moved since.
+    Expired(Proposal),
+    /// A person answered it before.
+    Already(ProposalAnswer),
+}
+
+/// A request with what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestRecord {
+    /// The request.
+    #[serde(flatten)]
+    pub request: crate::model::Request,
+    /// The outcome as one word; none while it is open.
+    pub outcome: Option<String>,
+    /// The outcome as a sentence.
+    pub sentence: Option<String>,
+    /// The decision it came to.
+    pub generation: Option<Generation>,
+    /// When it was answered.
+    pub answered_at: Option<Timestamp>,
 }
 
 /// Whether a decision was taken up.
@@ -86,6 +153,8 @@ pub enum Committed {
     },
     /// It is an automatic move, and a person has paused the fleet meanwhile.
     Paused,
+    /// The approval that it stands on was taken back or has expired.
+    NotApproved,
     /// A move of the fleet is under way.
     InFlight {
         /// The decision that is moving.

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use sqlx::AnyConnection;
 
 use super::{
-    Error,
-    operations::numbers,
-    rows::{self, time},
+    Error, Event, RequestRecord,
+    operations::{insert_event, numbers},
+    rows::{self, json, number, time},
     writer::Operation,
 };
-use crate::model::{ClusterName, FleetName, Request};
+use crate::model::{ClusterName, FleetName, Gate, Generation, Request};
 
 /// A planned move that a person asks for, before it has a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct NewRequest {
     pub author: String,
     /// When.
     pub at: Timestamp,
+    /// The closed gates that shall not hold it.
+    pub overrides: Vec<Gate>,
 }
 
 pub(super) struct AddRequest(pub(super) NewRequest);
@@ -37,8 +39,8 @@ impl Operation for AddRequest {
         let request = &self.0;
         let id = numbers(conn, 1).await?;
         sqlx::query(
-            "INSERT INTO request (id, fleet, to_cluster, expected, reason, author, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO request (id, fleet, to_cluster, expected, reason, author, at, overrides) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(id)
         .bind(request.fleet.to_string())
@@ -47,6 +49,7 @@ impl Operation for AddRequest {
         .bind(request.reason.clone())
         .bind(request.author.clone())
         .bind(time(request.at))
+        .bind(json("overrides", &request.overrides)?)
         .execute(conn)
         .await?;
         Ok(id)
@@ -57,6 +60,7 @@ pub(super) struct AnswerRequest {
     pub(super) id: i64,
     pub(super) outcome: String,
     pub(super) sentence: String,
+    pub(super) generation: Option<Generation>,
     pub(super) at: Timestamp,
 }
 
@@ -65,16 +69,48 @@ impl Operation for AnswerRequest {
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<(), Error> {
         sqlx::query(
-            "UPDATE request SET outcome = $1, sentence = $2, answered_at = $3 WHERE id = $4 AND answered_at IS NULL",
+            "UPDATE request SET outcome = $1, sentence = $2, answered_at = $3, generation = $4 \
+             WHERE id = $5 AND answered_at IS NULL",
         )
         .bind(self.outcome.clone())
         .bind(self.sentence.clone())
         .bind(time(self.at))
+        .bind(self.generation.map(number))
         .bind(self.id)
         .execute(conn)
         .await?;
         Ok(())
     }
+}
+
+/// Writes down that a request waits, the first time.
+pub(super) struct HoldRequest {
+    pub(super) id: i64,
+    pub(super) event: Event,
+}
+
+impl Operation for HoldRequest {
+    type Output = bool;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<bool, Error> {
+        let held = sqlx::query(
+            "UPDATE request SET waiting_since = $1 WHERE id = $2 AND waiting_since IS NULL AND answered_at IS NULL",
+        )
+        .bind(time(self.event.at))
+        .bind(self.id)
+        .execute(&mut *conn)
+        .await?;
+        if held.rows_affected() == 0 {
+            return Ok(false);
+        }
+        insert_event(conn, &self.event).await?;
+        Ok(true)
+    }
+}
+
+pub(super) async fn request(conn: &mut AnyConnection, id: i64) -> Result<Option<RequestRecord>, Error> {
+    let row = sqlx::query("SELECT * FROM request WHERE id = $1").bind(id).fetch_optional(conn).await?;
+    row.as_ref().map(rows::request_record).transpose()
 }
 
 pub(super) async fn open_requests(conn: &mut AnyConnection) -> Result<Vec<Request>, Error> {

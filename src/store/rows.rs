@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Any, ColumnIndex, Decode, Row, Type, any::AnyRow};
 
-use super::{Error, Event, StepRecord};
+use super::{Error, Event, RequestRecord, StepRecord};
 use crate::model::{
-    Decision, Epoch, FleetName, Generation, Override, Request, Signal, SignalKey, StepOutcome,
+    Decision, Epoch, FleetName, Generation, Override, Proposal, ProposalAnswer, Proposed, Request, Signal,
+    SignalKey, StepOutcome,
 };
 
 /// The scope of an override on all fleets; no fleet can have this name.
@@ -46,7 +47,7 @@ where
     row.try_get(column).map_err(|error| unreadable(column, error))
 }
 
-fn parse<T>(row: &AnyRow, column: &'static str) -> Result<T, Error>
+pub(super) fn parse<T>(row: &AnyRow, column: &'static str) -> Result<T, Error>
 where
     T: FromStr,
     T::Err: ToString,
@@ -54,7 +55,7 @@ where
     get::<String>(row, column)?.parse().map_err(|error: T::Err| unreadable(column, error.to_string()))
 }
 
-fn parse_opt<T>(row: &AnyRow, column: &'static str) -> Result<Option<T>, Error>
+pub(super) fn parse_opt<T>(row: &AnyRow, column: &'static str) -> Result<Option<T>, Error>
 where
     T: FromStr,
     T::Err: ToString,
@@ -104,8 +105,13 @@ pub(super) fn signal(row: &AnyRow) -> Result<Signal, Error> {
     })
 }
 
+fn signal_key(row: &AnyRow) -> Result<Option<SignalKey>, Error> {
+    get::<Option<String>>(row, "signal")?
+        .map(|text| serde_json::from_str(&text).map_err(|error| unreadable("signal", error)))
+        .transpose()
+}
+
 pub(super) fn decision(row: &AnyRow) -> Result<Decision, Error> {
-    let signal: Option<String> = get(row, "signal")?;
     Ok(Decision {
         fleet: parse(row, "fleet")?,
         generation: generation(row)?,
@@ -114,14 +120,15 @@ pub(super) fn decision(row: &AnyRow) -> Result<Decision, Error> {
         to: parse(row, "to_cluster")?,
         reason: get(row, "reason")?,
         author: get(row, "author")?,
-        signal: signal
-            .map(|text| serde_json::from_str(&text).map_err(|error| unreadable("signal", error)))
-            .transpose()?,
+        signal: signal_key(row)?,
         gates: read_json(row, "gates")?,
         decided_at: parse(row, "decided_at")?,
         state: word(row, "state")?,
         finished_at: parse_opt(row, "finished_at")?,
         acknowledged_at: parse_opt(row, "acknowledged_at")?,
+        overridden: read_json(row, "overridden")?,
+        proposal: get(row, "proposal")?,
+        cool_down_lifted_at: parse_opt(row, "cool_down_lifted_at")?,
     })
 }
 
@@ -185,5 +192,44 @@ pub(super) fn request(row: &AnyRow) -> Result<Request, Error> {
         reason: get(row, "reason")?,
         author: get(row, "author")?,
         at: parse(row, "at")?,
+        overrides: read_json(row, "overrides")?,
+        waiting_since: parse_opt(row, "waiting_since")?,
+    })
+}
+
+pub(super) fn request_record(row: &AnyRow) -> Result<RequestRecord, Error> {
+    Ok(RequestRecord {
+        request: request(row)?,
+        outcome: get(row, "outcome")?,
+        sentence: get(row, "sentence")?,
+        generation: get::<Option<i64>>(row, "generation")?.map(|_| generation(row)).transpose()?,
+        answered_at: parse_opt(row, "answered_at")?,
+    })
+}
+
+pub(super) fn proposal(row: &AnyRow) -> Result<Proposal, Error> {
+    let answered = get::<Option<String>>(row, "consent")?.is_some();
+    let answer = || {
+        Ok::<_, Error>(ProposalAnswer {
+            consent: word(row, "consent")?,
+            author: get(row, "answer_author")?,
+            reason: get(row, "answer_reason")?,
+            at: parse(row, "answered_at")?,
+        })
+    };
+    Ok(Proposal {
+        id: get(row, "id")?,
+        what: Proposed {
+            fleet: parse(row, "fleet")?,
+            generation: generation(row)?,
+            kind: word(row, "kind")?,
+            from: parse_opt(row, "from_cluster")?,
+            to: parse(row, "to_cluster")?,
+            signal: signal_key(row)?,
+        },
+        reason: get(row, "reason")?,
+        at: parse(row, "at")?,
+        until: parse(row, "until")?,
+        answer: if answered { Some(answer()?) } else { None },
     })
 }

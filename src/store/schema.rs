@@ -133,6 +133,7 @@ pub(super) fn migrator() -> Migrator {
     Migrator::with_migrations(vec![
         migration(1, "start", include_str!("migrations/0001_start.sql")),
         migration(2, "lease", include_str!("migrations/0002_lease.sql")),
+        migration(3, "people", include_str!("migrations/0003_people.sql")),
     ])
 }
 

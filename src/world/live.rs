@@ -8,7 +8,10 @@ use super::World;
 use crate::{
     config::Queries,
     dns, gitlab,
-    model::{DnsView, Fence, FleetName, Observation, Seen, Step, StepOutcome, Timestamp, Topology},
+    model::{
+        DnsView, Draining, Fence, FleetName, Observation, Pipeline, Seen, Step, StepOutcome, Timestamp,
+        Topology,
+    },
     prometheus,
 };
 
@@ -64,6 +67,23 @@ impl World for Live {
         let (runners, dns, evidence) =
             tokio::join!(self.runners(), self.names(topology), self.prometheus.evidence(&self.queries, at));
         Observation { at, runners, dns, evidence }
+    }
+
+    async fn in_flight(
+        &self,
+        fleets: &BTreeMap<FleetName, Draining>,
+    ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
+        let looks = fleets.iter().map(async |(name, draining)| {
+            let seen = match self.gitlab.in_flight(draining, self.now()).await {
+                Ok(pipelines) => Seen::Known(pipelines),
+                Err(error) => {
+                    tracing::warn!(fleet = %name, error = &error as &dyn std::error::Error, "pipelines could not be read");
+                    Seen::Unknown(error.to_string())
+                }
+            };
+            (name.clone(), seen)
+        });
+        join_all(looks).await.into_iter().collect()
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {

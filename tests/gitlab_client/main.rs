@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod check;
+mod in_flight;
 mod read;
 mod rest;
 mod transport;

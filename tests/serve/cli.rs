@@ -147,9 +147,9 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
     stage.fleet_until("the pause holds it", held).await;
     stage.metric_until("switchyard_fleet_paused", &[("fleet", "rnd")], 1.0).await;
 
-    let said = stage.cli(&with_why(&["resume", "rnd"])).await;
+    let said = stage.cli(&with_why(&["resume", "rnd", "--holder", "blue"])).await;
     assert!(said.code == 0 && said.stdout.contains("rnd: automatic moves are allowed again"), "{said:?}");
-    let said = stage.cli(&with_why(&["resume", "rnd"])).await;
+    let said = stage.cli(&with_why(&["resume", "rnd", "--holder", "blue"])).await;
     assert!(said.code == 0 && said.stdout.contains("there was no pause"), "{said:?}");
     stage.fleet_until("the pause of all fleets holds it", held).await;
     assert!(stage.written().is_empty());
@@ -158,11 +158,15 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
         .fleet_until("green holds", |fleet| fleet["decision"]["state"] == "done" && fleet["generation"] == 2)
         .await;
 
-    let said = stage.cli(&with_why(&["ack", "rnd"])).await;
-    assert!(said.code == 0 && said.stdout.contains("there is no failed move"), "{said:?}");
+    let said = stage.cli(&with_why(&["ack", "rnd", "--holder", "green"])).await;
+    assert!(said.code == 0 && said.stdout.contains("the cool-down after generation 2 is lifted"), "{said:?}");
     for (args, code, part) in [
         (&["ack"][..], 2, "<FLEET>"),
-        (&["ack", "nobody"], 1, "There is no fleet"),
+        (&["ack", "rnd"], 2, "--holder"),
+        (&["resume", "rnd"], 2, "--holder"),
+        (&["ack", "nobody", "--holder", "blue"], 1, "There is no fleet"),
+        (&["ack", "rnd", "--holder", "blue"], 1, "rnd is held by green, not by whom you expect"),
+        (&["pause", "rnd", "--holder", "blue"], 1, "rnd is held by green, not by whom you expect"),
         (&["pause", "nobody"], 1, "There is no fleet"),
         (&["pause", "rnd", "--for=-1h"], 1, "longer than nothing"),
         (&["pause", "rnd", "--for", "soon"], 2, "--for"),
@@ -188,7 +192,7 @@ async fn a_failed_move_latches_until_it_is_acknowledged() {
     let again = ["switch", "rnd", "--from", "green", "--to", "green"];
     let said = stage.cli(&with_why(&again)).await;
     assert!(said.code == 3 && said.stderr.contains("not_latched"), "{said:?}");
-    let said = stage.cli(&with_why(&["ack", "rnd"])).await;
+    let said = stage.cli(&with_why(&["ack", "rnd", "--holder", "green"])).await;
     assert!(said.code == 0 && said.stdout.contains("is acknowledged"), "{said:?}");
     stage.metric_until("switchyard_fleet_latched", &[("fleet", "rnd")], 0.0).await;
     let said = stage.cli(&with_why(&again)).await;

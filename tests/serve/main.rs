@@ -9,6 +9,7 @@ mod ending;
 mod hostile;
 mod lifecycle;
 mod metrics;
+mod people;
 mod reload;
 mod stage;
 mod standins;

@@ -256,6 +256,34 @@ impl Stage {
         }
     }
 
+    /// The same for a command that tells how far it is: notifies when it has told this on standard error.
+    pub(crate) async fn cli_until(&self, args: &[&str], part: &str, told: &tokio::sync::Notify) -> Said {
+        use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+        let mut command = tokio::process::Command::new(BINARY);
+        command.args(args).arg("--config.file").arg(self.dir.path().join("switchyard.toml"));
+        command.env("USER", "ada").stdin(std::process::Stdio::null()).kill_on_drop(true);
+        let mut child = command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let follow = async {
+            let mut stderr = String::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains(part) {
+                    told.notify_one();
+                }
+                stderr.push_str(&line);
+                stderr.push('\n');
+            }
+            let mut stdout = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
+            Said { code: child.wait().await.unwrap().code().unwrap(), stdout, stderr }
+        };
+        tokio::time::timeout(PATIENCE, follow).await.unwrap()
+    }
+
     /// Fingerprint and state of everything that was heard, in order.
     pub(crate) async fn signals(&self) -> Vec<(String, String)> {
         let mut store = self.open_store().await;

@@ -12,10 +12,10 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use switchyard::{
     model::{
         Action, ClusterName, Decision, Fence, FleetName, Gate, GateReport, Generation, MoveKind, MoveState,
-        Override, OverrideKind, Phase, RunnerId, Signal, SignalKey, SignalState, Step, StepOutcome,
-        TagChange, TagStep, Timestamp,
+        Override, OverrideKind, Phase, RunnerId, Signal, SignalKey, SignalState, SignedDuration, Step,
+        StepOutcome, TagChange, TagStep, Timestamp,
     },
-    store::{Committed, Error, Event, HistoryEntry, Holder, Started, Store, Upserted, merge},
+    store::{Acted, Committed, Error, Event, HistoryEntry, Holder, Person, Started, Store, Upserted, merge},
 };
 use switchyard_lab::{parts::or_skip, postgres::Postgres};
 use tokio::runtime::Runtime;
@@ -143,11 +143,20 @@ fn decision(generation: u64, second: i64) -> Decision {
         reason: "blue is dead".into(),
         author: "switchyard".into(),
         signal: Some(firing("f", 0, 0).key),
-        gates: vec![GateReport { gate: Gate::Enabled, open: true, saw: "enabled".into(), query: None }],
+        gates: vec![GateReport {
+            gate: Gate::Enabled,
+            open: true,
+            idle: false,
+            saw: "enabled".into(),
+            query: None,
+        }],
         decided_at: at(second),
         state: MoveState::Moving,
         finished_at: None,
         acknowledged_at: None,
+        overridden: vec![Gate::Window],
+        proposal: None,
+        cool_down_lifted_at: None,
     }
 }
 
@@ -159,6 +168,10 @@ fn step(runner: u64) -> Step {
         change: TagChange::Add,
         paused: None,
     })
+}
+
+fn person(author: &str, reason: &str, second: i64) -> Person {
+    Person { author: author.into(), reason: reason.into(), at: at(second), expected: None }
 }
 
 fn event(second: i64, fleet: Option<FleetName>) -> Event {
@@ -188,7 +201,7 @@ async fn what_goes_in_comes_out(place: Place) {
         since: at(6),
         until: Some(at(100)),
     };
-    store.set_override(&pause).await.unwrap();
+    assert_eq!(store.set_override(&pause, None).await.unwrap(), Acted::Yes(()));
 
     store.close().await.unwrap();
     let store = place.open().await;
@@ -336,13 +349,19 @@ async fn promise_4_a_decision_waits_for_the_move_before_it(place: Place) {
         Committed::InFlight { generation: first }
     );
     assert!(!store.finish_decision(&rnd, Generation(2), MoveState::Done, at(2)).await.unwrap());
-    assert_eq!(store.acknowledge(&rnd, "ann", "early", at(2)).await.unwrap(), None, "nothing failed yet");
+    let ack = async |reason: &str, second| {
+        let cool_down = SignedDuration::ZERO;
+        let done = store.acknowledge(&rnd, cool_down, &person("ann", reason, second)).await.unwrap();
+        let Acted::Yes(done) = done else { panic!("nobody was expected") };
+        done.latch
+    };
+    assert_eq!(ack("early", 2).await, None, "nothing failed yet");
     assert!(store.finish_decision(&rnd, first, MoveState::Failed, at(3)).await.unwrap());
     assert!(!store.finish_decision(&rnd, first, MoveState::Done, at(4)).await.unwrap(), "it ended already");
     assert!(store.load(at(5)).await.unwrap().decisions[&rnd].latched());
 
-    assert_eq!(store.acknowledge(&rnd, "ann", "cable", at(6)).await.unwrap(), Some(first));
-    assert_eq!(store.acknowledge(&rnd, "ann", "cable", at(7)).await.unwrap(), None, "once is enough");
+    assert_eq!(ack("cable", 6).await, Some(first));
+    assert_eq!(ack("cable", 7).await, None, "once is enough");
     let latest = store.load(at(8)).await.unwrap().decisions.remove(&rnd).unwrap();
     assert_eq!((latest.state, latest.acknowledged_at), (MoveState::Failed, Some(at(6))));
     assert_eq!(store.commit_decision(&decision(2, 9)).await.unwrap(), Committed::Yes);
@@ -405,16 +424,20 @@ async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(place: Place)
         since: at(since),
         until: until.map(at),
     };
-    store.set_override(&pause(None, 1, None)).await.unwrap();
-    store.set_override(&pause(Some(fleet()), 2, Some(10))).await.unwrap();
-    store.set_override(&pause(Some(fleet()), 3, Some(20))).await.unwrap();
+    assert_eq!(store.set_override(&pause(None, 1, None), None).await.unwrap(), Acted::Yes(()));
+    assert_eq!(store.set_override(&pause(Some(fleet()), 2, Some(10)), None).await.unwrap(), Acted::Yes(()));
+    assert_eq!(store.set_override(&pause(Some(fleet()), 3, Some(20)), None).await.unwrap(), Acted::Yes(()));
     let overrides = store.load(at(4)).await.unwrap().overrides;
     assert_eq!(overrides, [pause(None, 1, None), pause(Some(fleet()), 3, Some(20))]);
 
     let lift = |fleet: Option<FleetName>, second| {
         let store = store.clone();
         async move {
-            store.lift_override(fleet.as_ref(), OverrideKind::Pause, "bob", "done", at(second)).await.unwrap()
+            let done = store
+                .lift_override(fleet.as_ref(), OverrideKind::Pause, &person("bob", "done", second))
+                .await;
+            let Acted::Yes(lifted) = done.unwrap() else { panic!("nobody was expected") };
+            lifted
         }
     };
     assert!(lift(None, 5).await);

@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 
 use super::World;
 use crate::model::{
-    ClusterName, DnsView, Fence, Fleet, FleetName, Marker, Observation, Phase, PoolSelector, Question,
-    RecordSet, Runner, RunnerId, Seen, SignedDuration, Step, StepOutcome, TagChange, TagStep, Timestamp,
-    Topology,
+    ClusterName, DnsView, Draining, Fence, Fleet, FleetName, Marker, Observation, Phase, Pipeline,
+    PoolSelector, Question, RecordSet, Runner, RunnerId, Seen, SignedDuration, Step, StepOutcome, TagChange,
+    TagStep, Timestamp, Topology,
 };
 
 pub use evidence::{PrometheusFault, SimPrometheus};
@@ -126,6 +126,8 @@ pub struct State {
     pub sample_age: SignedDuration,
     /// Every step that was sent, in order.
     pub sent: Vec<Sent>,
+    /// The pipelines in flight of every fleet.
+    pub pipelines: Seen<Vec<Pipeline>>,
     /// What the last look showed.
     pub last_look: Option<Observation>,
     /// Where the process that looks and acts shall end.
@@ -148,6 +150,7 @@ impl SimWorld {
             readiness: BTreeMap::new(),
             sample_age: SignedDuration::ZERO,
             sent: Vec::new(),
+            pipelines: Seen::Known(Vec::new()),
             last_look: None,
             crash: None,
             random: fastrand::Rng::with_seed(seed),
@@ -452,6 +455,18 @@ impl World for SimWorld {
 
     async fn observe(&self, topology: &Topology) -> Observation {
         self.state().look(topology)
+    }
+
+    async fn in_flight(
+        &self,
+        fleets: &BTreeMap<FleetName, Draining>,
+    ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
+        let state = self.state();
+        let pipelines = match state.gitlab.blind() {
+            Some(why) => Seen::Unknown(why.to_owned()),
+            None => state.pipelines.clone(),
+        };
+        fleets.keys().map(|name| (name.clone(), pipelines.clone())).collect()
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use switchyard::{
     metrics::Metrics,
-    model::{Action, Decision, Override, Runner, RunnerId, Signal, SignalState, Step, Timestamp, Topology},
+    model::{
+        Action, Decision, Expected, Override, Runner, RunnerId, Signal, SignalState, Step, Timestamp,
+        Topology,
+    },
     reconcile::{Reconciler, Setup, Wake},
     status::{FleetStatus, Status},
-    store::{HistoryEntry, Holder, NewRequest, Store},
+    store::{Acknowledged, Acted, HistoryEntry, Holder, NewRequest, Person, Store},
     world::{
         SimWorld, World,
         sim::{Chance, Process, PrometheusFault, WriteFault},
@@ -187,13 +190,30 @@ impl Harness {
             reason: "maintenance".to_owned(),
             author: "ada".to_owned(),
             at: self.world.now(),
+            overrides: Vec::new(),
         };
         self.store.add_request(&request).await.expect("the store writes")
     }
 
+    /// A person acts, and names the holder.
+    pub fn person(&self, holder: &str) -> Person {
+        let expected = Some(Expected(Some(cluster(holder))));
+        Person { author: "ada".to_owned(), reason: "looked at it".to_owned(), at: self.now(), expected }
+    }
+
+    /// A person acknowledges what happened to the fleet that this cluster holds.
+    pub async fn acknowledge(&self, holder: &str) -> Acknowledged {
+        let cool_down = self.topology.fleets[&rnd()].cool_down;
+        let done = self.store.acknowledge(&rnd(), cool_down, &self.person(holder)).await;
+        match done.expect("the store writes") {
+            Acted::Yes(done) => done,
+            Acted::HeldBy(other) => panic!("it is held by {other:?}"),
+        }
+    }
+
     /// A person sets something.
     pub async fn set(&self, set: Override) {
-        self.store.set_override(&set).await.expect("the store writes");
+        let _ = self.store.set_override(&set, None).await.expect("the store writes");
     }
 
     /// The time.

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use switchyard::{
     decide::{FleetPass, Input, decide, judges},
     model::{
-        Action, Answer, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence, Failback,
-        Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind, MoveState,
-        Observation, Override, Park, Pool, PoolSelector, Question, RecordSet, RecordType, Request, Require,
-        Runner, RunnerId, Sample, Seen, Signal, SignalKey, SignalState, SignedDuration, Thresholds,
-        Timestamp, Topology,
+        Action, Answer, Approval, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence,
+        Failback, Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind,
+        MoveState, Observation, Override, Park, Pipeline, Pool, PoolSelector, Proposal, Question, RecordSet,
+        RecordType, Request, Require, Runner, RunnerId, Sample, Seen, Signal, SignalKey, SignalState,
+        SignedDuration, Thresholds, Timestamp, Topology,
     },
 };
 
@@ -67,6 +67,9 @@ pub fn topology(clusters: &[&str]) -> Topology {
         signal_hold: SignedDuration::from_secs(15),
         cool_down: SignedDuration::from_mins(30),
         move_deadline: SignedDuration::from_mins(10),
+        approval: Approval::NotRequired,
+        window: None,
+        drain: None,
     };
     Topology {
         fleets: BTreeMap::from([(rnd(), fleet)]),
@@ -146,6 +149,10 @@ pub struct Case {
     pub requests: Vec<Request>,
     /// Whether this process may decide.
     pub leadership: Leadership,
+    /// What waits for a person.
+    pub proposals: Vec<Proposal>,
+    /// Pipelines in flight, by fleet.
+    pub in_flight: BTreeMap<FleetName, Seen<Vec<Pipeline>>>,
     /// The time.
     pub now: Timestamp,
 }
@@ -194,6 +201,8 @@ impl Case {
             overrides: Vec::new(),
             requests: Vec::new(),
             leadership: Leadership::Alone { epoch: Epoch(1) },
+            proposals: Vec::new(),
+            in_flight: BTreeMap::new(),
             now: at(NOW),
         };
         for question in Question::ALL {
@@ -242,6 +251,8 @@ impl Case {
             reason: "maintenance".to_owned(),
             author: "ada".to_owned(),
             at: self.now,
+            overrides: Vec::new(),
+            waiting_since: None,
         });
     }
 
@@ -259,6 +270,8 @@ impl Case {
             requests: &self.requests,
             leadership: &self.leadership,
             judges,
+            proposals: &self.proposals,
+            in_flight: &self.in_flight,
             now: self.now,
         });
         passes.remove(&rnd()).expect("every fleet has a pass")
@@ -284,9 +297,12 @@ pub fn decision(
         author: "switchyard".to_owned(),
         signal: None,
         gates: Vec::new(),
+        overridden: Vec::new(),
+        proposal: None,
         decided_at: at(second),
         state,
         finished_at: (state != MoveState::Moving).then(|| at(second + 5)),
         acknowledged_at: None,
+        cool_down_lifted_at: None,
     }
 }

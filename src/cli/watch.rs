@@ -1,0 +1,171 @@
+//! Following a move: how far it is, until it ends.
+
+use std::{
+    io::{IsTerminal, Write as _},
+    time::Duration,
+};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{
+    Exit,
+    client::{Client, Failure, sentence},
+};
+
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Progress is for eyes: it goes to standard error, as one line that changes on a terminal, otherwise as a line for every
+/// change.
+struct Screen {
+    live: bool,
+    shown: String,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self { live: std::io::stderr().is_terminal(), shown: String::new() }
+    }
+
+    /// Shows how far it is; time alone is no change worth a line of its own.
+    fn show(&mut self, what: &str, seconds: f64) {
+        let mut out = std::io::stderr();
+        if self.live {
+            let _ = write!(out, "\r  {what}, {seconds:.0} s\x1b[K");
+            let _ = out.flush();
+        } else if self.shown != what {
+            let _ = writeln!(out, "  {what}, {seconds:.1} s");
+        }
+        what.clone_into(&mut self.shown);
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if self.live && !self.shown.is_empty() {
+            let _ = writeln!(std::io::stderr());
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    value.pointer(pointer).and_then(Value::as_str)
+}
+
+/// Follows what is under way for a fleet, from whatever terminal it was begun: a move, a request that waits for a drain, a
+/// proposal that waits for a person.
+pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure> {
+    let path = format!("/api/v1/fleets/{fleet}");
+    let mut screen = Screen::new();
+    loop {
+        let fleet = client.send(Method::GET, &path, None).await?;
+        let generation = fleet["generation"].as_u64().unwrap_or_default();
+        if fleet["moving"] == true {
+            drop(screen);
+            return follow(client, &path, generation).await;
+        }
+        if let Some(request) = fleet.pointer("/waiting/request").and_then(Value::as_i64) {
+            drop(screen);
+            return drain(client, &path, request).await;
+        }
+        let Some(proposal) = fleet.get("proposal").filter(|proposal| !proposal.is_null()) else {
+            client.print(&fleet, sentence);
+            return Ok(Exit::Done);
+        };
+        let what = format!(
+            "proposal {}: {} to {} waits for a person until {}",
+            proposal["id"],
+            text(proposal, "/kind").unwrap_or_default(),
+            text(proposal, "/to").unwrap_or_default(),
+            text(proposal, "/until").unwrap_or_default()
+        );
+        screen.show(&what, since(proposal, "/at"));
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Follows a move until it was seen done, failed, or another decision took its place.
+pub(super) async fn follow(client: &Client, path: &str, generation: u64) -> Result<Exit, Failure> {
+    let mut screen = Screen::new();
+    loop {
+        let fleet = client.send(Method::GET, path, None).await?;
+        let now = fleet["generation"].as_u64().unwrap_or_default();
+        if now > generation {
+            return Err(Failure::Failed(format!(
+                "generation {now} took the place of {generation}; see the history"
+            )));
+        }
+        if now == generation {
+            screen.show(
+                &progress(&fleet),
+                fleet.pointer("/progress/elapsed").and_then(Value::as_f64).unwrap_or(0.0),
+            );
+        }
+        match text(&fleet, "/decision/state") {
+            Some("done") if now == generation => {
+                drop(screen);
+                client.print(&fleet, sentence);
+                return Ok(Exit::Done);
+            }
+            Some("failed") if now == generation => return Err(Failure::Failed(sentence(&fleet))),
+            _ => {}
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Follows a request that waits for a drain until it is answered, and then the move, if there is one.
+pub(super) async fn drain(client: &Client, path: &str, request: i64) -> Result<Exit, Failure> {
+    let mut screen = Screen::new();
+    loop {
+        let record = client.send(Method::GET, &format!("/api/v1/requests/{request}"), None).await?;
+        if let Some(outcome) = text(&record, "/outcome") {
+            drop(screen);
+            if let Some(generation) = record["generation"].as_u64() {
+                return follow(client, path, generation).await;
+            }
+            let (held, text) = (outcome.starts_with("held:"), sentence(&record));
+            return Err(Failure::Refused { held, text, problem: record });
+        }
+        let fleet = client.send(Method::GET, path, None).await?;
+        let count = fleet["in_flight"].as_u64().map_or("unknown".to_owned(), |count| count.to_string());
+        let until = text(&fleet, "/waiting/until").unwrap_or("answered");
+        let what = format!("drain: pipelines in flight {count}, waits until {until}");
+        screen.show(&what, since(&fleet, "/waiting/since"));
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+fn since(value: &Value, pointer: &str) -> f64 {
+    let at = text(value, pointer).and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    at.map_or(0.0, |at| crate::world::Live::clock().duration_since(at).as_secs_f64().max(0.0))
+}
+
+fn progress(fleet: &Value) -> String {
+    let number =
+        |key: &str| fleet.pointer(&format!("/progress/{key}")).and_then(Value::as_u64).unwrap_or_default();
+    let phase = text(fleet, "/progress/phase").unwrap_or("looking");
+    let mut line = format!("{phase}: runners {}/{}", number("runners_moved"), number("runners"));
+    if number("dns_servers") > 0 {
+        line = format!("{line}, DNS servers {}/{}", number("dns_agreeing"), number("dns_servers"));
+    }
+    match text(fleet, "/progress/waiting") {
+        Some(waiting) => format!("{line}, waiting for {waiting}"),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn progress_names_phase_runners_and_servers() {
+        let fleet = json!({"progress": {"phase": "switch", "waiting": null, "runners_moved": 2, "runners": 4,
+            "dns_agreeing": 1, "dns_servers": 2, "elapsed": 3.2}});
+        assert_eq!(super::progress(&fleet), "switch: runners 2/4, DNS servers 1/2");
+        let fleet = json!({"progress": {"phase": "verify", "waiting": "a runner", "runners_moved": 4, "runners": 4,
+            "dns_agreeing": 0, "dns_servers": 0}});
+        assert_eq!(super::progress(&fleet), "verify: runners 4/4, waiting for a runner");
+    }
+}

@@ -1,0 +1,312 @@
+//! What people ask for: planned moves, with gates overridden by name, and approvals.
+
+use crate::model::{
+    Approval, ClusterName, Consent, DrainPolicy, Gate, MoveKind, MoveState, Override, Proposal, Proposed,
+    Request, Seen, Signal, SignedDuration, Timestamp, WindowState,
+};
+
+use super::{
+    Asked, FleetPass, Outcome, RequestAnswer, View, Waiting, Wish,
+    gates::{Judged, judged, judges},
+    or_nobody,
+};
+
+/// A request that no pass has judged within this time is not carried out: Switchyard was down, and the person is gone.
+const REQUEST_LIFETIME: SignedDuration = SignedDuration::from_mins(1);
+
+/// How many pipelines are named before the rest is only counted.
+const NAMED: usize = 3;
+
+/// What a person's request comes to.
+enum Judgement {
+    Decided(FleetPass),
+    Refused(Outcome, String),
+    /// It stays open: the fleet drains.
+    Waits(Waiting),
+}
+
+impl<'a> View<'a> {
+    /// A request is answered by the pass that sees it, or waits for a drain: none is carried out later, when nobody
+    /// expects it any more. What is not granted is told to the person and to the history; the fleet's own sentence stays.
+    pub(super) fn decide(&self) -> FleetPass {
+        let Some(request) = self.request() else { return self.own() };
+        let answer =
+            |request: &Request, outcome, sentence| RequestAnswer { request: request.id, outcome, sentence };
+        let (mut pass, granted) = match self.requested(request) {
+            Judgement::Decided(mut pass) => {
+                pass.answers.push(answer(request, pass.outcome, pass.sentence.clone()));
+                (pass, true)
+            }
+            Judgement::Refused(outcome, sentence) => {
+                let mut pass = self.own();
+                pass.answers.push(answer(request, outcome, sentence));
+                (pass, false)
+            }
+            Judgement::Waits(waiting) => (FleetPass { waiting: Some(waiting), ..self.own() }, true),
+        };
+        let others = self.requests().filter(|r| granted && r.id != request.id && r.waiting_since.is_some());
+        for other in others {
+            let sentence = format!(
+                "{}: the move to {} waited, and {} has asked for another one since: nothing was done.",
+                self.fleet.name, other.to, request.author
+            );
+            pass.answers.push(answer(other, Outcome::Superseded, sentence));
+        }
+        pass
+    }
+
+    fn requests(&self) -> impl Iterator<Item = &'a Request> {
+        self.input.requests.iter().filter(|r| r.fleet == self.fleet.name)
+    }
+
+    /// The oldest request that no pass has judged, or else the one that waits; the next one is judged by the next pass.
+    fn request(&self) -> Option<&'a Request> {
+        self.requests().find(|r| r.waiting_since.is_none()).or_else(|| self.requests().next())
+    }
+
+    fn requested(&self, request: &'a Request) -> Judgement {
+        let name = &self.fleet.name;
+        let holder = self.latest.map(|d| &d.to);
+        let known = self.fleet.pools.get_key_value(&request.to).map(|(c, _)| c);
+        // A failed move may be tried again towards the same cluster.
+        let failed = self.latest.filter(|d| d.state == MoveState::Failed);
+        let waits = request.waiting_since.is_some();
+        if let Some(sentence) = self.shared() {
+            return Judgement::Refused(Outcome::SharedRunner, sentence);
+        }
+        if self.latest.is_none() && self.runners.is_none() {
+            let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
+            return Judgement::Refused(Outcome::Blind, sentence);
+        }
+        let alone = (self.input.judges)(MoveKind::Switchover, Gate::SingleFlight);
+        if let Some(moving) = self.latest.filter(|d| alone && d.state == MoveState::Moving) {
+            let sentence = format!(
+                "{name}: held by single_flight: the {} to {} is under way (generation {}).",
+                moving.kind, moving.to, moving.generation
+            );
+            return Judgement::Refused(Outcome::Held(Gate::SingleFlight), sentence);
+        }
+        if !waits && self.input.now.duration_since(request.at) > REQUEST_LIFETIME {
+            let sentence =
+                format!("{name}: a request of {} was not judged in time: nothing was done.", request.at);
+            return Judgement::Refused(Outcome::Expired, sentence);
+        }
+        if request.expected.as_ref() != holder {
+            let sentence = format!(
+                "{name} is held by {}, not by {} as the request expects: nothing was done.",
+                or_nobody(holder),
+                or_nobody(request.expected.as_ref())
+            );
+            return Judgement::Refused(Outcome::UnexpectedHolder, sentence);
+        }
+        let Some(to) = known else {
+            let sentence = format!("{name} has no pool in {}.", request.to);
+            return Judgement::Refused(Outcome::UnknownCluster, sentence);
+        };
+        if holder == Some(to) && failed.is_none() {
+            return Judgement::Refused(Outcome::Steady, format!("{name} is held by {to} already."));
+        }
+        let pause = Override::pause(self.input.overrides, name, self.input.now);
+        if let Some(pause) = pause.filter(|_| waits) {
+            let sentence = format!(
+                "{name}: the switchover to {to} waited, and {} has paused the fleet ({}): nothing was done.",
+                pause.author, pause.reason
+            );
+            return Judgement::Refused(Outcome::Held(Gate::NotPaused), sentence);
+        }
+        self.judge_request(request, to, failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()))
+    }
+
+    fn judge_request(
+        &self,
+        request: &'a Request,
+        to: &'a ClusterName,
+        from: Option<&'a ClusterName>,
+    ) -> Judgement {
+        let name = &self.fleet.name;
+        let wish = Wish {
+            kind: MoveKind::Switchover,
+            from,
+            candidates: vec![to],
+            nowhere: String::new(),
+            signal: None,
+            reason: request.reason.clone(),
+            author: request.author.clone(),
+            overrides: &request.overrides,
+            since: Some(request.waiting_since.unwrap_or(self.input.now)),
+        };
+        let (gates, closed) = self.judge(&wish, to);
+        // One that waits was judged before; what it overrides may have opened by itself since.
+        for gate in request.overrides.iter().filter(|_| request.waiting_since.is_none()) {
+            let open = gates.0.iter().any(|g| g.gate == *gate && g.open);
+            let why = match () {
+                () if !gate.overridable() => "can never be overridden",
+                () if !(self.input.judges)(wish.kind, *gate) => "does not judge a switchover: leave it out",
+                () if open => "is open, so there is nothing to override: leave it out",
+                () => continue,
+            };
+            let sentence = format!("{name}: the gate {gate} {why}. Nothing was done.");
+            return Judgement::Refused(Outcome::NothingToOverride, sentence);
+        }
+        match (closed.as_slice(), self.drained_by(wish.since)) {
+            ([], _) => Judgement::Decided(self.decided(&wish, to, gates)),
+            ([Gate::Drained], Some(until)) if self.input.now < until => {
+                let sentence = self.held(&wish, to, &closed, gates).sentence;
+                let (to, author) = (to.clone(), request.author.clone());
+                let since = wish.since.unwrap_or(self.input.now);
+                Judgement::Waits(Waiting { request: request.id, to, author, since, until, sentence })
+            }
+            _ => {
+                let held = self.held(&wish, to, &closed, gates);
+                Judgement::Refused(held.outcome, held.sentence)
+            }
+        }
+    }
+
+    /// Until when a sticky fleet that began to drain then may take.
+    fn drained_by(&self, since: Option<Timestamp>) -> Option<Timestamp> {
+        since?.checked_add(self.fleet.drain?.deadline).ok()
+    }
+
+    pub(super) fn window(&self, asked: Asked<'_>) -> Judged {
+        let Some(window) = &self.fleet.window else { return judged(true, "no window: at any time") };
+        if !asked.idle && !window.applies_to.contains(&asked.kind) {
+            return judged(true, format!("a {} does not wait for the window", asked.kind));
+        }
+        let at = |word: &str, at: Option<Timestamp>| {
+            at.map(|at| format!("{word} {}", window.local(at)))
+                .unwrap_or_else(|| "for more than a week".to_owned())
+        };
+        match window.at(self.input.now) {
+            WindowState::Open(until) => judged(true, format!("open {} ({window})", at("until", until))),
+            WindowState::Closed(until) => Judged {
+                recheck: until,
+                ..judged(false, format!("closed {} ({window})", at("until", until)))
+            },
+        }
+    }
+
+    pub(super) fn drained(&self, asked: Asked<'_>) -> Judged {
+        let tag = &self.fleet.routing_tag;
+        let Some(drain) = self.fleet.drain else { return judged(true, "the fleet is not sticky") };
+        if asked.idle {
+            return judged(false, "nothing asks for a planned move, so nobody has looked for pipelines");
+        }
+        if !judges(asked.kind, Gate::Drained) {
+            return judged(true, format!("a {} does not wait for pipelines", asked.kind));
+        }
+        if asked.from.is_none() {
+            return judged(true, "nobody holds the fleet");
+        }
+        let saw = match self.input.in_flight.get(&self.fleet.name) {
+            Some(Seen::Known(pipelines)) if pipelines.is_empty() => {
+                return judged(true, format!("no pipeline with jobs on {tag} is in flight"));
+            }
+            Some(Seen::Known(pipelines)) => {
+                let named: Vec<String> = pipelines
+                    .iter()
+                    .take(NAMED)
+                    .map(|p| format!("{} of project {}", p.id, p.project))
+                    .collect();
+                let more = pipelines.len().saturating_sub(NAMED);
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                format!(
+                    "pipelines with jobs on {tag} in flight: {} ({}{more})",
+                    pipelines.len(),
+                    named.join(", ")
+                )
+            }
+            Some(Seen::Unknown(why)) => {
+                format!("GitLab does not say which pipelines with jobs on {tag} are in flight: {why}")
+            }
+            Some(Seen::Absent) | None => format!("nobody has looked for pipelines with jobs on {tag} yet"),
+        };
+        match self.drained_by(asked.since) {
+            Some(until) if self.input.now < until => {
+                Judged { recheck: Some(until), ..judged(false, format!("{saw}; waits until {until}")) }
+            }
+            _ => match drain.policy {
+                DrainPolicy::Move => {
+                    judged(true, format!("{saw}; moves all the same after {:#}", drain.deadline))
+                }
+                DrainPolicy::Hold => judged(false, format!("{saw}; not drained within {:#}", drain.deadline)),
+            },
+        }
+    }
+
+    pub(super) fn approved(&self, asked: Asked<'_>) -> Judged {
+        let name = &self.fleet.name;
+        if self.fleet.approval == Approval::NotRequired {
+            return judged(true, "the fleet asks for no approval");
+        }
+        if asked.idle {
+            return judged(false, "automatic moves wait for a person; nothing asks for one");
+        }
+        if !asked.kind.automatic() {
+            return judged(true, "a person asks for it");
+        }
+        let Some(to) = asked.to else { return judged(false, "there is nothing to approve") };
+        let Some(proposal) = self.approval(asked.kind, asked.from, to, asked.signal) else {
+            return judged(false, "waits for a person");
+        };
+        match &proposal.answer {
+            None => Judged {
+                recheck: Some(proposal.until),
+                ..judged(
+                    false,
+                    format!(
+                        "proposal {} waits for a person until {}: switchyard approve {name} --proposal {} --holder {}",
+                        proposal.id,
+                        proposal.until,
+                        proposal.id,
+                        asked.from.map_or("none", ClusterName::as_str)
+                    ),
+                )
+            },
+            Some(answer) => {
+                let saw = format!(
+                    "proposal {} was {} by {} at {}: {}",
+                    proposal.id,
+                    answer.consent.as_str(),
+                    answer.author,
+                    answer.at,
+                    answer.reason
+                );
+                judged(answer.consent == Consent::Approved, saw)
+            }
+        }
+    }
+
+    /// What a person would be asked to approve.
+    pub(super) fn proposed(
+        &self,
+        kind: MoveKind,
+        from: Option<&ClusterName>,
+        to: &ClusterName,
+        signal: Option<&Signal>,
+    ) -> Proposed {
+        Proposed {
+            fleet: self.fleet.name.clone(),
+            generation: self.next_generation(),
+            kind,
+            from: from.cloned(),
+            to: to.clone(),
+            signal: signal.map(|s| s.key.clone()),
+        }
+    }
+
+    /// The proposal of exactly this move, answered or not. A rejection stands for as long as the alert's episode.
+    pub(super) fn approval(
+        &self,
+        kind: MoveKind,
+        from: Option<&ClusterName>,
+        to: &ClusterName,
+        signal: Option<&Signal>,
+    ) -> Option<&'a Proposal> {
+        if self.fleet.approval == Approval::NotRequired || !kind.automatic() {
+            return None;
+        }
+        let what = self.proposed(kind, from, to, signal);
+        self.input.proposals.iter().rev().find(|p| p.what == what && p.stands(self.input.now))
+    }
+}

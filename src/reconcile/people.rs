@@ -1,0 +1,141 @@
+//! What the loop does about people: it answers their requests, and asks them for approval.
+
+use std::collections::BTreeMap;
+
+use tracing::{info, warn};
+
+use super::{ANSWERS_KEPT, PassError, Reconciler};
+use crate::{
+    decide::{FleetPass, Outcome},
+    metrics::AskedLabels,
+    model::{
+        Action, Approval, Draining, Failback, FleetName, FleetRunners, MoveState, Request, Seen, SignalState,
+        Timestamp, Topology,
+    },
+    status::Answer,
+    store::{Event, State},
+    world::World,
+};
+
+/// The sticky fleets of which somebody asks for a planned move, and the runners that would lose the routing tag.
+pub(super) fn draining(
+    topology: &Topology,
+    runners: &BTreeMap<FleetName, Seen<FleetRunners>>,
+    state: &State,
+    requests: &[Request],
+) -> BTreeMap<FleetName, Draining> {
+    let mut draining = BTreeMap::new();
+    for (name, fleet) in topology.fleets.iter().filter(|(_, fleet)| fleet.drain.is_some()) {
+        let asked = requests.iter().any(|r| r.fleet == *name)
+            || fleet.failback != Failback::Manual
+                && state.signals.iter().any(|s| {
+                    s.action == Action::Failback
+                        && s.state == SignalState::Firing
+                        && s.fleet.as_ref() == Some(name)
+                });
+        let holder = state.decisions.get(name).filter(|d| d.state != MoveState::Moving).map(|d| &d.to);
+        let (true, Some(holder), Some(runners)) = (asked, holder, runners[name].known()) else { continue };
+        let runners = runners.pools.get(holder).into_iter().flatten().map(|r| r.id).collect();
+        draining.insert(name.clone(), Draining { tag: fleet.routing_tag.clone(), runners });
+    }
+    draining
+}
+
+impl<W: World> Reconciler<W> {
+    /// What the store remembers; proposals whose time is over are ended first.
+    pub(super) async fn load(&self, leads: bool, now: Timestamp) -> Result<State, PassError> {
+        let mut state = self.store.load(now).await?;
+        if leads && state.proposals.iter().any(|p| !p.stands(now)) {
+            self.store.expire_proposals(now).await?;
+        }
+        state.proposals.retain(|p| p.stands(now));
+        Ok(state)
+    }
+
+    /// Tells people what came of their requests, and writes it down.
+    pub(super) async fn tell(
+        &mut self,
+        fleet: &FleetName,
+        pass: &FleetPass,
+        state: &State,
+        requests: &[Request],
+        now: Timestamp,
+    ) -> Result<(), PassError> {
+        let author = |id| requests.iter().find(|r| r.id == id).map(|r| r.author.clone());
+        for answer in &pass.answers {
+            let (id, outcome) = (answer.request, answer.outcome);
+            let decided = (outcome == Outcome::Decided).then(|| state.decisions.get(fleet)).flatten();
+            match decided.filter(|decision| !decision.overridden.is_empty()) {
+                None if outcome == Outcome::Decided => {}
+                None => {
+                    let author = author(id);
+                    info!(%fleet, %outcome, author, "request {id}: {}", answer.sentence);
+                    self.event(fleet, &outcome.to_string(), &answer.sentence, author.as_deref(), now).await?;
+                }
+                Some(decision) => {
+                    let gates: Vec<String> = decision
+                        .gates
+                        .iter()
+                        .filter(|g| decision.overridden.contains(&g.gate))
+                        .map(|g| format!("{} ({})", g.gate, g.saw))
+                        .collect();
+                    let sentence = format!(
+                        "overrode {} for the {} to {} (generation {}): {}",
+                        gates.join(", "),
+                        decision.kind,
+                        decision.to,
+                        decision.generation,
+                        decision.reason
+                    );
+                    warn!(%fleet, author = %decision.author, "{sentence}");
+                    self.event(fleet, "overridden", &sentence, Some(&decision.author), now).await?;
+                }
+            }
+            let labels = AskedLabels { fleet: fleet.to_string(), outcome: outcome.to_string() };
+            self.metrics.requests.get_or_create(&labels).inc();
+            let generation = decided.map(|decision| decision.generation);
+            self.store.answer_request(id, &outcome.to_string(), &answer.sentence, generation, now).await?;
+            let answer = Answer { outcome, sentence: answer.sentence.clone(), generation };
+            self.answers.insert(id, answer);
+            while self.answers.len() > ANSWERS_KEPT {
+                self.answers.pop_first();
+            }
+        }
+        let Some(waiting) = &pass.waiting else { return Ok(()) };
+        let event = Event {
+            at: now,
+            fleet: Some(fleet.clone()),
+            outcome: "waiting".to_owned(),
+            sentence: waiting.sentence.clone(),
+            author: Some(waiting.author.clone()),
+        };
+        if self.store.hold_request(waiting.request, &event).await? {
+            info!(%fleet, author = %waiting.author, "request {}: {}", waiting.request, waiting.sentence);
+        }
+        Ok(())
+    }
+
+    /// Writes down what waits for a person and for nothing else. True when something new does.
+    pub(super) async fn propose(
+        &self,
+        topology: &Topology,
+        passes: &BTreeMap<FleetName, FleetPass>,
+        state: &mut State,
+        now: Timestamp,
+    ) -> Result<bool, PassError> {
+        let mut new = false;
+        for (name, pass) in passes {
+            let Some((what, reason)) = &pass.proposed else { continue };
+            let Approval::Required(timeout) = topology.fleets[name].approval else { continue };
+            if state.proposals.iter().any(|p| p.what == *what && p.stands(now)) {
+                continue;
+            }
+            let until = now.checked_add(timeout).unwrap_or(Timestamp::MAX);
+            let proposal = self.store.propose(what, reason, now, until).await?;
+            warn!(fleet = %name, proposal = proposal.id, %until, "{} waits for a person", pass.sentence);
+            state.proposals.push(proposal);
+            new = true;
+        }
+        Ok(new)
+    }
+}

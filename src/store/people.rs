@@ -1,0 +1,313 @@
+//! What people do: set and lift, acknowledge, approve and reject. Each is done only while the fleet is held by whom the
+//! person expects, and is recorded with its author and reason.
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::AnyConnection;
+
+use super::{
+    Acknowledged, Acted, Error, Event, Person, ProposalAnswered,
+    operations::{insert_event, latest, latest_generation, numbers},
+    rows::{self, json, number, scope, time},
+    writer::Operation,
+};
+use crate::model::{
+    ClusterName, Consent, Expected, FleetName, Generation, MoveKind, MoveState, Override, OverrideKind,
+    Proposal, ProposalAnswer, Proposed,
+};
+
+/// Who holds the fleet as decided, when that is not whom the person expects.
+async fn unexpected(
+    conn: &mut AnyConnection,
+    fleet: &FleetName,
+    expected: Option<&Expected>,
+) -> Result<Option<Option<ClusterName>>, Error> {
+    let Some(Expected(expected)) = expected else { return Ok(None) };
+    let holder = match latest(conn, fleet).await? {
+        Some(row) => Some(rows::parse(&row, "to_cluster")?),
+        None => None,
+    };
+    Ok((holder != *expected).then_some(holder))
+}
+
+fn event(fleet: Option<&FleetName>, outcome: &str, sentence: String, author: &str, at: Timestamp) -> Event {
+    let (outcome, author) = (outcome.to_owned(), Some(author.to_owned()));
+    Event { at, fleet: fleet.cloned(), outcome, sentence, author }
+}
+
+fn everything(fleet: Option<&FleetName>) -> String {
+    fleet.map_or_else(|| "all fleets".to_owned(), |fleet| format!("fleet {fleet}"))
+}
+
+pub(super) struct Acknowledge {
+    pub(super) fleet: FleetName,
+    pub(super) cool_down: SignedDuration,
+    pub(super) person: Person,
+}
+
+impl Operation for Acknowledge {
+    type Output = Acted<Acknowledged>;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Self::Output, Error> {
+        let Self { fleet, cool_down, person } = self;
+        if let Some(holder) = unexpected(conn, fleet, person.expected.as_ref()).await? {
+            return Ok(Acted::HeldBy(holder));
+        }
+        let mut done = Acknowledged::default();
+        let Some(row) = latest(conn, fleet).await? else { return Ok(Acted::Yes(done)) };
+        let generation = rows::generation(&row)?;
+        let state: MoveState = rows::word(&row, "state")?;
+        let acknowledged: Option<Timestamp> = rows::parse_opt(&row, "acknowledged_at")?;
+        if state == MoveState::Failed && acknowledged.is_none() {
+            let sentence =
+                format!("acknowledged that the move of generation {generation} failed: {}", person.reason);
+            self.mark(conn, "acknowledged_at", generation, "acknowledged", sentence).await?;
+            done.latch = Some(generation);
+        }
+        let ended: Option<Timestamp> = rows::parse_opt(&row, "finished_at")?;
+        let lifted: Option<Timestamp> = rows::parse_opt(&row, "cool_down_lifted_at")?;
+        let adopted = rows::word::<MoveKind>(&row, "kind")? == MoveKind::Adopt;
+        let cooling = ended.is_some_and(|ended| person.at.duration_since(ended) < *cool_down);
+        if cooling && lifted.is_none() && !adopted {
+            let sentence = format!(
+                "lifted the cool-down that the move of generation {generation} began: {}",
+                person.reason
+            );
+            self.mark(conn, "cool_down_lifted_at", generation, "cool_down_lifted", sentence).await?;
+            done.cool_down = Some(generation);
+        }
+        Ok(Acted::Yes(done))
+    }
+}
+
+impl Acknowledge {
+    async fn mark(
+        &self,
+        conn: &mut AnyConnection,
+        column: &'static str,
+        generation: Generation,
+        outcome: &str,
+        sentence: String,
+    ) -> Result<(), Error> {
+        let statement = match column {
+            "acknowledged_at" => {
+                "UPDATE decision SET acknowledged_at = $1 WHERE fleet = $2 AND generation = $3"
+            }
+            _ => "UPDATE decision SET cool_down_lifted_at = $1 WHERE fleet = $2 AND generation = $3",
+        };
+        sqlx::query(statement)
+            .bind(time(self.person.at))
+            .bind(self.fleet.to_string())
+            .bind(number(generation))
+            .execute(&mut *conn)
+            .await?;
+        let Person { author, at, .. } = &self.person;
+        insert_event(conn, &event(Some(&self.fleet), outcome, sentence, author, *at)).await
+    }
+}
+
+pub(super) struct SetOverride {
+    pub(super) set: Override,
+    pub(super) expected: Option<Expected>,
+}
+
+impl Operation for SetOverride {
+    type Output = Acted<()>;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Acted<()>, Error> {
+        let set = &self.set;
+        if let Some(fleet) = &set.fleet
+            && let Some(holder) = unexpected(conn, fleet, self.expected.as_ref()).await?
+        {
+            return Ok(Acted::HeldBy(holder));
+        }
+        sqlx::query(
+            "INSERT INTO overrides (scope, kind, reason, author, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (scope, kind) DO UPDATE SET reason = excluded.reason, author = excluded.author, \
+             since = excluded.since, until = excluded.until",
+        )
+        .bind(scope(set.fleet.as_ref()))
+        .bind(set.kind.as_str())
+        .bind(set.reason.clone())
+        .bind(set.author.clone())
+        .bind(time(set.since))
+        .bind(set.until.map(time))
+        .execute(&mut *conn)
+        .await?;
+        let until = set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"));
+        let (kind, fleet) = (set.kind.as_str(), set.fleet.as_ref());
+        let sentence = format!("set {kind} on {} {until}: {}", everything(fleet), set.reason);
+        insert_event(conn, &event(fleet, &format!("{kind}_set"), sentence, &set.author, set.since)).await?;
+        Ok(Acted::Yes(()))
+    }
+}
+
+pub(super) struct LiftOverride {
+    pub(super) fleet: Option<FleetName>,
+    pub(super) kind: OverrideKind,
+    pub(super) person: Person,
+}
+
+impl Operation for LiftOverride {
+    type Output = Acted<bool>;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Acted<bool>, Error> {
+        let Person { author, reason, at, expected } = &self.person;
+        if let Some(fleet) = &self.fleet
+            && let Some(holder) = unexpected(conn, fleet, expected.as_ref()).await?
+        {
+            return Ok(Acted::HeldBy(holder));
+        }
+        let lifted = sqlx::query(
+            "DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)",
+        )
+        .bind(scope(self.fleet.as_ref()))
+        .bind(self.kind.as_str())
+        .bind(time(*at))
+        .execute(&mut *conn)
+        .await?;
+        if lifted.rows_affected() == 0 {
+            return Ok(Acted::Yes(false));
+        }
+        let (kind, fleet) = (self.kind.as_str(), self.fleet.as_ref());
+        let sentence = format!("lifted {kind} from {}: {reason}", everything(fleet));
+        insert_event(conn, &event(fleet, &format!("{kind}_lifted"), sentence, author, *at)).await?;
+        Ok(Acted::Yes(true))
+    }
+}
+
+pub(super) struct Propose {
+    pub(super) what: Proposed,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
+    pub(super) until: Timestamp,
+}
+
+impl Operation for Propose {
+    type Output = Proposal;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Proposal, Error> {
+        let Self { what, reason, at, until } = self;
+        let id = numbers(conn, 1).await?;
+        let signal = what.signal.as_ref().map(|key| json("signal", key)).transpose()?;
+        sqlx::query(
+            "INSERT INTO proposal (id, fleet, generation, kind, from_cluster, to_cluster, signal, reason, at, until) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(id)
+        .bind(what.fleet.to_string())
+        .bind(number(what.generation))
+        .bind(what.kind.as_str())
+        .bind(what.from.as_ref().map(ToString::to_string))
+        .bind(what.to.to_string())
+        .bind(signal)
+        .bind(reason.clone())
+        .bind(time(*at))
+        .bind(time(*until))
+        .execute(&mut *conn)
+        .await?;
+        let from = what.from.as_ref().map_or("nobody", ClusterName::as_str);
+        let sentence = format!(
+            "proposal {id}: {} from {from} to {}, because {reason}; waits for a person until {until}",
+            what.kind, what.to
+        );
+        let (fleet, outcome) = (Some(what.fleet.clone()), "proposed".to_owned());
+        insert_event(conn, &Event { at: *at, fleet, outcome, sentence, author: None }).await?;
+        let (what, reason) = (what.clone(), reason.clone());
+        Ok(Proposal { id, what, reason, at: *at, until: *until, answer: None })
+    }
+}
+
+pub(super) struct AnswerProposal {
+    pub(super) fleet: FleetName,
+    pub(super) id: i64,
+    pub(super) consent: Consent,
+    pub(super) person: Person,
+}
+
+impl Operation for AnswerProposal {
+    type Output = Acted<ProposalAnswered>;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Self::Output, Error> {
+        let Self { fleet, id, consent, person: Person { author, reason, at, expected } } = self;
+        if let Some(holder) = unexpected(conn, fleet, expected.as_ref()).await? {
+            return Ok(Acted::HeldBy(holder));
+        }
+        let row = sqlx::query("SELECT * FROM proposal WHERE id = $1 AND fleet = $2")
+            .bind(*id)
+            .bind(fleet.to_string())
+            .fetch_optional(&mut *conn)
+            .await?;
+        let Some(mut proposal) = row.as_ref().map(rows::proposal).transpose()? else {
+            return Ok(Acted::Yes(ProposalAnswered::Unknown));
+        };
+        let taken = latest_generation(latest(conn, fleet).await?.as_ref())?;
+        if proposal.until <= *at || proposal.what.generation <= taken {
+            return Ok(Acted::Yes(ProposalAnswered::Expired(proposal)));
+        }
+        let revokes =
+            |before: &ProposalAnswer| before.consent == Consent::Approved && *consent == Consent::Rejected;
+        if let Some(before) = proposal.answer.take().filter(|before| !revokes(before)) {
+            return Ok(Acted::Yes(ProposalAnswered::Already(before)));
+        }
+        sqlx::query(
+            "UPDATE proposal SET consent = $1, answer_author = $2, answer_reason = $3, answered_at = $4 WHERE id = $5",
+        )
+        .bind(consent.as_str())
+        .bind(author.clone())
+        .bind(reason.clone())
+        .bind(time(*at))
+        .bind(*id)
+        .execute(&mut *conn)
+        .await?;
+        let word = consent.as_str();
+        let sentence =
+            format!("{word} proposal {id}, the {} to {}: {reason}", proposal.what.kind, proposal.what.to);
+        insert_event(conn, &event(Some(fleet), word, sentence, author, *at)).await?;
+        let (author, reason) = (author.clone(), reason.clone());
+        proposal.answer = Some(ProposalAnswer { consent: *consent, author, reason, at: *at });
+        Ok(Acted::Yes(ProposalAnswered::Yes(proposal)))
+    }
+}
+
+/// Whether a proposal stands approved.
+pub(super) async fn approved(conn: &mut AnyConnection, id: i64, at: Timestamp) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT 1 FROM proposal WHERE id = $1 AND consent = 'approved' AND until > $2")
+        .bind(id)
+        .bind(time(at))
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+pub(super) struct ExpireProposals {
+    pub(super) at: Timestamp,
+}
+
+impl Operation for ExpireProposals {
+    type Output = u64;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<u64, Error> {
+        let over = sqlx::query(
+            "SELECT * FROM proposal WHERE expired_at IS NULL AND until <= $1 \
+             AND (consent IS NULL OR consent = 'approved') AND generation > \
+             (SELECT COALESCE(MAX(generation), 0) FROM decision WHERE decision.fleet = proposal.fleet) ORDER BY id",
+        )
+        .bind(time(self.at))
+        .fetch_all(&mut *conn)
+        .await?;
+        for row in &over {
+            let proposal = rows::proposal(row)?;
+            sqlx::query("UPDATE proposal SET expired_at = $1 WHERE id = $2")
+                .bind(time(self.at))
+                .bind(proposal.id)
+                .execute(&mut *conn)
+                .await?;
+            let Proposed { fleet, kind, to, .. } = proposal.what;
+            let how = if proposal.answer.is_some() { "approved and not carried out" } else { "unanswered" };
+            let sentence = format!("proposal {}, the {kind} to {to}, expired {how}", proposal.id);
+            let (fleet, outcome) = (Some(fleet), "expired".to_owned());
+            insert_event(conn, &Event { at: self.at, fleet, outcome, sentence, author: None }).await?;
+        }
+        Ok(over.len() as u64)
+    }
+}

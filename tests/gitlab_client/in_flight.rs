@@ -1,0 +1,62 @@
+//! Which pipelines are in flight.
+
+use serde_json::{Value, json};
+use switchyard::model::{Draining, Pipeline, RunnerId};
+use switchyard_lab::gitlab::{JobTemplate, Outage, RunnerSpec, TokenSpec};
+
+use crate::Bench;
+
+/// A runner takes its next job: the job's number and token.
+async fn take(url: &str, token: &str) -> (u64, String) {
+    let body = json!({ "token": token, "system_id": "s_1", "info": { "version": "19.4.0" } });
+    let request = reqwest::Client::new().post(format!("{url}/api/v4/jobs/request")).json(&body);
+    let job: Value = request.send().await.unwrap().json().await.unwrap();
+    (job["id"].as_u64().unwrap(), job["token"].as_str().unwrap().to_owned())
+}
+
+async fn finish(url: &str, (id, token): (u64, String)) {
+    let body = json!({ "token": token, "state": "success" });
+    let request = reqwest::Client::new().put(format!("{url}/api/v4/jobs/{id}")).json(&body);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_pipeline_counts_from_its_first_job_on_the_runners_to_its_end() {
+    let bench = Bench::new();
+    let (admin, url) = (bench.admin(), bench.gitlab.url());
+    let blue = admin.create_runner(RunnerSpec::new("blue", &["runner-a", "rnd-runner"]));
+    let wanted = Draining { tag: "rnd-runner".parse().unwrap(), runners: vec![RunnerId(blue.id)] };
+    let seen = async || bench.client.in_flight(&wanted, admin.now()).await;
+    assert_eq!(seen().await.unwrap(), [], "nothing has run");
+
+    // Two jobs, one after the other: between them no runner has one, and the pipeline is in flight all the same.
+    let project = admin.project().id;
+    let build = JobTemplate { name: "build".into(), ..JobTemplate::new(&["rnd-runner"], "make") };
+    let test = JobTemplate {
+        name: "test".into(),
+        needs: vec!["build".into()],
+        ..JobTemplate::new(&["rnd-runner"], "make")
+    };
+    admin.set_ci(project, vec![build, test]);
+    let token = admin.create_token(TokenSpec::admin("people", &["api"]));
+    let create = reqwest::Client::new().post(format!("{url}/api/v4/projects/{project}/pipeline"));
+    let create = create.bearer_auth(token).json(&json!({"ref": "main"}));
+    let created: Value = create.send().await.unwrap().json().await.unwrap();
+    let pipeline = Pipeline { project, id: created["id"].as_u64().unwrap() };
+    assert_eq!(seen().await.unwrap(), [], "it is bound to no cluster yet");
+    let job = take(&url, &blue.token).await;
+    assert_eq!(seen().await.unwrap(), [pipeline.clone()]);
+    finish(&url, job).await;
+    assert_eq!(seen().await.unwrap(), [pipeline], "its second job waits");
+    let job = take(&url, &blue.token).await;
+    finish(&url, job).await;
+    assert_eq!(seen().await.unwrap(), [], "it is done");
+
+    // Jobs on the home tag are no business of the routing tag.
+    admin.create_job(JobTemplate::new(&["runner-a"], "make"));
+    take(&url, &blue.token).await;
+    assert_eq!(seen().await.unwrap(), []);
+
+    admin.outage(Outage::BadGateway);
+    assert!(seen().await.is_err(), "what could not be read is not drained");
+}
