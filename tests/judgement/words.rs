@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use switchyard::kubernetes::{Kind, KindState, Object, Reason, Verdict, judge};
 
 use crate::scene::Scene;
@@ -135,5 +135,76 @@ fn what_is_being_deleted_is_on_its_way() {
     for (file, what) in [("flux.json", "Kustomization/apps"), ("argocd.json", "Application/web")] {
         let gone = json!("2026-11-21T02:59:59Z");
         assert_eq!(Scene::of(file).after(what, &[("/metadata/deletionTimestamp", gone)]), Reason::Deleting);
+    }
+}
+
+/// Pointers to everything below a value.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(k, v)| (k.replace('~', "~0").replace('/', "~1"), v)).collect()
+        }
+        Value::Array(items) => items.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        _ => return,
+    };
+    for (key, value) in inner {
+        let pointer = format!("{at}/{key}");
+        pointers(value, &pointer, found);
+        found.push(pointer);
+    }
+}
+
+#[test]
+fn whatever_an_object_holds_it_is_judged_and_the_dead_are_not_healthy() {
+    let odd = [
+        json!(null),
+        json!(0),
+        json!(-1),
+        json!(""),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!([{}]),
+        json!(true),
+        json!("9999-12-30T22:00:00Z"),
+        json!("-009999-01-02T01:59:59Z"),
+        json!("-1s"),
+        json!("9223372036854775807s"),
+        json!("-9223372036854775808s"),
+        json!("@every 9223372036854775807s"),
+    ];
+    let dead = crate::scene::time("2027-11-21T03:00:00Z");
+    for file in ["velero.json", "argocd.json", "flux.json", "pods.json"] {
+        let scene = Scene::of(file);
+        for value in scene.values() {
+            let what = format!(
+                "{}/{}",
+                value["kind"].as_str().unwrap(),
+                value["metadata"]["name"].as_str().unwrap()
+            );
+            let mut all = Vec::new();
+            for part in ["spec", "status", "metadata"] {
+                pointers(&value[part], &format!("/{part}"), &mut all);
+                all.push(format!("/{part}"));
+            }
+            let named = |pointer: &&String| !["/metadata", "/metadata/name"].contains(&pointer.as_str());
+            for pointer in all.iter().filter(named) {
+                for odd in &odd {
+                    let mut changed = scene.clone();
+                    changed.set(&what, pointer, odd.clone());
+                    // That it is judged at all is asked.
+                    changed.judge(&what);
+                    changed.now = dead;
+                    let judged = changed.judge(&what);
+                    let heartbeat = !["Pod", "Restore"].contains(&what.split('/').next().unwrap());
+                    // Nothing need be heard of it for longer than a year.
+                    let told = ["/spec/interval", "/spec/timeout"].contains(&pointer.as_str());
+                    assert!(
+                        !heartbeat || told || judged.verdict != Verdict::Healthy,
+                        "{what} with {pointer} = {odd}, a year later: {judged:?}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -100,14 +100,14 @@ fn timeout(flux: &Flux) -> SignedDuration {
 }
 
 fn patience(flux: &Flux, at: &At<'_>) -> Option<SignedDuration> {
-    flux.interval.map(|interval| at.patience(interval) + timeout(flux))
+    flux.interval.map(|interval| at.patience(interval).saturating_add(timeout(flux)))
 }
 
 /// A request that was not taken up: its token is the time at which it was made.
 fn handshake(flux: &Flux, at: &At<'_>) -> Option<Judgement> {
     let token = flux.requested.as_ref().filter(|token| flux.handled.as_ref() != Some(token))?;
     let age = at.age(token_time(token)?);
-    (age > at.limits.handshake + timeout(flux)).then(|| {
+    (age > at.limits.handshake.saturating_add(timeout(flux))).then(|| {
         let text = format!("a request to reconcile has not been taken up for {}", show(age));
         Judgement::new(Reason::HandshakeUnanswered, text)
     })

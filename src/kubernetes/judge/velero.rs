@@ -356,7 +356,7 @@ fn last_backups(made: &Made<'_>, busy: bool, interval: SignedDuration, at: &At<'
                 return wrong;
             }
             let age = at.age(started);
-            let limit = interval.saturating_mul(2) + at.limits.schedule_late;
+            let limit = interval.saturating_mul(2).saturating_add(at.limits.schedule_late);
             if age > limit {
                 let text = format!(
                     "the newest completed backup began {} ago; it runs every {}",
