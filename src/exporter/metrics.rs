@@ -225,13 +225,14 @@ impl<'a> One<'_, 'a> {
     fn objects(&mut self) {
         let snapshot = self.cluster.snapshot;
         let mut stuck: BTreeMap<(&'a str, &'a str), u32> = BTreeMap::new();
-        for object in self.known(Kind::Schedule) {
+        let backups = *snapshot.state(Kind::Backup) == KindState::Synced;
+        for object in self.known(Kind::Schedule).filter(|_| backups) {
             stuck.insert((&object.namespace, &object.name), 0);
         }
         for object in snapshot.all() {
             let judgement = kubernetes::judge(object, snapshot, self.now, self.limits);
             if let Detail::Backup(backup) = &object.detail
-                && *snapshot.state(Kind::Backup) == KindState::Synced
+                && backups
             {
                 let schedule = text(backup.schedule.as_ref());
                 *stuck.entry((&object.namespace, schedule)).or_default() +=

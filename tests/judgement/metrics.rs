@@ -320,6 +320,7 @@ fn what_vanishes_vanishes_and_what_cannot_be_read_is_unknown() {
     for name in [
         "runner_pods",
         "velero_backups",
+        "velero_backups_stuck",
         "velero_schedule_paused",
         "argocd_application_info",
         "flux_object_ready",

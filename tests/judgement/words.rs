@@ -118,6 +118,25 @@ fn what_cannot_be_watched_is_unknown_however_well_it_was() {
 }
 
 #[test]
+fn what_depends_on_what_cannot_be_watched_is_unknown_too() {
+    for (file, blind, what, reason) in [
+        ("velero.json", Kind::Backup, Kind::Schedule, Reason::RelatedUnseen),
+        ("velero.json", Kind::BackupStorageLocation, Kind::Schedule, Reason::LocationUnknown),
+        ("velero.json", Kind::BackupStorageLocation, Kind::Backup, Reason::LocationUnknown),
+        ("flux.json", Kind::GitRepository, Kind::Kustomization, Reason::SourceUnknown),
+        ("flux.json", Kind::HelmChart, Kind::HelmRelease, Reason::SourceUnknown),
+    ] {
+        let scene = Scene::of(file);
+        let mut snapshot = scene.snapshot();
+        snapshot.set_state(blind, KindState::Failed("403".to_owned()));
+        for object in snapshot.of(what) {
+            let judged = judge(object, &snapshot, scene.now, &scene.limits);
+            assert_eq!(judged.reason, reason, "{what} without {blind}: {}", judged.sentence);
+        }
+    }
+}
+
+#[test]
 fn everything_is_unknown_once_its_controllers_have_been_dead_for_long() {
     for file in ["velero.json", "argocd.json", "flux.json"] {
         let mut scene = Scene::of(file);

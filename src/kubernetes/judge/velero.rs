@@ -271,6 +271,10 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
             return Judgement::new(Reason::RelatedUnseen, text);
         }
     }
+    if let KindState::Failed(why) = at.related.state(Kind::Backup) {
+        let text = format!("backups cannot be read, and what is known of them may be old: {why}");
+        return Judgement::new(Reason::RelatedUnseen, text);
+    }
     let made = made_by(object, at);
     if let Some((stuck, judged)) = made.iter().find(|(_, j)| j.reason == Reason::Stuck) {
         let text = format!("backup {}: {}; no other starts before it ends", stuck.name, judged.sentence);
