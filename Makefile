@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fmt lint docs alerts-test
+.PHONY: help demo test release bench fmt lint docs alerts-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -13,6 +13,9 @@ test: ## set up what is missing, then test the rules and everything else
 	scripts/setup test
 	alerts/tests/run
 	cargo test --workspace
+
+release: ## build target/dist/switchyard, one static binary
+	scripts/release
 
 bench: ## measure
 	scripts/setup test

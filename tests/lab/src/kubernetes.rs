@@ -32,10 +32,12 @@ pub enum Crds {
     ArgoCd,
     /// Flux': Kustomization, HelmRelease (a small one of our own) and the sources.
     Flux,
+    /// Those of the Prometheus operator that the chart makes objects of.
+    PrometheusOperator,
 }
 
 impl Crds {
-    /// All of them.
+    /// All that the exporter reads.
     pub const ALL: [Self; 3] = [Self::Velero, Self::ArgoCd, Self::Flux];
 
     fn is_in(self, file: &str) -> bool {
@@ -43,6 +45,11 @@ impl Crds {
             Self::Velero => file.starts_with("velero.io_"),
             Self::ArgoCd => file.starts_with("application-crd"),
             Self::Flux => file.contains(".toolkit.fluxcd.io_"),
+            Self::PrometheusOperator => {
+                ["alertmanagerconfigs", "podmonitors", "prometheusrules", "servicemonitors"]
+                    .iter()
+                    .any(|plural| file == format!("monitoring.coreos.com_{plural}.yaml"))
+            }
         }
     }
 
@@ -266,6 +273,12 @@ impl Kubernetes {
     /// Writes a new object with its status, where its kind has no subresource for that: one request.
     pub async fn create(&self, object: Value) -> Result<()> {
         self.send(reqwest::Method::POST, &folder(&object)?, Some(&object)).await.map(drop)
+    }
+
+    /// Lets the API server judge a new object as strictly as it can, without writing it.
+    pub async fn dry_run(&self, object: &Value) -> Result<()> {
+        let path = format!("{}?dryRun=All&fieldValidation=Strict", folder(object)?);
+        self.send(reqwest::Method::POST, &path, Some(object)).await.map(drop)
     }
 
     /// Writes every object of a file of manifests, as the shipped ones are, and their namespaces.
