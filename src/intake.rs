@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    alert::{self, Parsed},
-    metrics::{AlertLabels, Metrics},
-    model::{Leadership, Timestamp, Topology},
-    store::{self, Store, Upserted},
+    alert::{self, Answer, Parsed, Stale, stale},
+    metrics::{AlertLabels, EndedLabels, Metrics},
+    model::{Leadership, Signal, SignedDuration, Timestamp, Topology},
+    store::{self, Ending, Event, Store, Upserted},
 };
 
 /// What became of the alerts of one message.
@@ -83,30 +83,76 @@ impl Intake {
 
     /// Stores what a catch-up poll found. Unlike a webhook, it knows that an alert fires *now*: one that is stored as
     /// ended fires again. Prometheus keeps `startsAt` over an outage in which Alertmanager let the alert expire, so the
-    /// new episode is stored as begun when the old one ended.
+    /// new episode is stored as begun when the old one ended. That one may have ended, too, when the catch-up poll ended
+    /// it: then the next begins where it did.
     pub async fn take_poll(&self, parsed: Parsed) -> Result<Taken, store::Error> {
         let upserted = self.store.upsert_signals(parsed.signals.clone()).await?;
-        let again: Vec<_> = parsed
-            .signals
-            .iter()
-            .zip(&upserted)
-            .filter_map(|(signal, upserted)| match upserted {
-                Upserted::Late { ended_at: Some(ended_at) } if signal.last_seen > *ended_at => {
-                    let mut again = signal.clone();
-                    again.key.starts_at = *ended_at;
-                    Some(again)
-                }
-                _ => None,
-            })
-            .collect();
-        if !again.is_empty() {
-            self.take(Parsed { signals: again, ..Parsed::default() }).await?;
+        let mut again = begun_again(&parsed.signals, &upserted);
+        while !again.is_empty() {
+            let upserted = self.store.upsert_signals(again.clone()).await?;
+            let taken = Parsed { signals: again, ..Parsed::default() };
+            self.taken(&taken, &upserted);
+            again = begun_again(&taken.signals, &upserted);
         }
         Ok(self.taken(&parsed, &upserted))
+    }
+
+    /// Ends the episodes that the answers of one catch-up poll, asked at `began`, show to be over; see
+    /// [`alert::stale`](stale()). Returns those that it ended.
+    pub async fn heal(
+        &self,
+        answers: &[Answer],
+        began: Timestamp,
+        settle: SignedDuration,
+    ) -> Result<Vec<Stale>, store::Error> {
+        if !answers.iter().any(|answer| answer.knows_all) {
+            return Ok(Vec::new());
+        }
+        let mut found = stale(&self.store.firing_signals().await?, answers, began, settle);
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let endings = found.iter().map(|stale| Ending {
+            key: stale.signal.key.clone(),
+            last_seen: stale.signal.last_seen,
+            event: Event {
+                at: began,
+                fleet: stale.signal.fleet.clone(),
+                outcome: format!("alert_{}", stale.ended.as_str()),
+                sentence: stale.sentence(),
+                author: None,
+            },
+        });
+        let mut ended = self.store.end_signals(endings.collect()).await?.into_iter();
+        found.retain(|_| ended.next() == Some(true));
+        for stale in &found {
+            let action = stale.signal.action.as_str().to_owned();
+            let labels = EndedLabels { action, reason: stale.ended.as_str().to_owned() };
+            self.metrics.alerts_ended.get_or_create(&labels).inc();
+        }
+        if !found.is_empty() {
+            self.bell.notify_one();
+        }
+        Ok(found)
     }
 
     fn count(&self, action: &str, outcome: &str) {
         let labels = AlertLabels { action: action.to_owned(), outcome: outcome.to_owned() };
         self.metrics.alerts_received.get_or_create(&labels).inc();
     }
+}
+
+/// The alerts that fire although their episode has ended, as the episode that follows it.
+fn begun_again(signals: &[Signal], upserted: &[Upserted]) -> Vec<Signal> {
+    let again = |(signal, upserted): (&Signal, &Upserted)| match upserted {
+        Upserted::Late { ended_at: Some(ended_at) } if signal.last_seen > *ended_at => {
+            let mut again = signal.clone();
+            // Later than the one before, whatever the clocks say: the search for an open episode must end.
+            let later = signal.key.starts_at.checked_add(SignedDuration::from_nanos(1)).ok()?;
+            again.key.starts_at = later.max(*ended_at);
+            Some(again)
+        }
+        _ => None,
+    };
+    signals.iter().zip(upserted).filter_map(again).collect()
 }

@@ -25,12 +25,16 @@
 //!   unless Prometheus sends it again. Neither is an end.
 //! - `startsAt` in the future is kept as it is: whoever asks how long an alert has been firing must not go below 0.
 //! - What the API shows as silenced, inhibited or not yet processed is [`Muted`]: the webhook would not have come.
-//!   Only a watchdog counts all the same, because it cannot move anything.
+//!   Only a watchdog counts all the same, because it cannot move anything. See [`stale()`] for what that ends.
+
+mod stale;
 
 use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+
+pub use stale::{Answer, Ended, Stale, stale};
 
 use crate::model::{Action, ClusterName, FleetName, Signal, SignalKey, SignalState, Topology};
 

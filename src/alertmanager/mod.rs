@@ -1,8 +1,7 @@
 //! Asks Alertmanager for what its webhook may have lost.
 //!
-//! What comes back is never the whole truth: an empty list of a peer that has just started or is still settling says
-//! nothing, and an alert that is missing has not recovered. So an answer only ever adds signals. [`Status::knows_all`] says how far
-//! to trust a peer.
+//! An empty list of a peer that has just started or is still settling says nothing: [`Status::knows_all`] says how far to
+//! trust a peer, and [`alert::stale`](crate::alert::stale()) what follows from what is missing.
 
 use std::time::Duration;
 

@@ -213,7 +213,8 @@ pub(crate) fn prometheus(config: &Config) -> Result<prometheus::Servers, prometh
 
 pub(super) fn alertmanagers(config: &Config) -> Result<Alertmanagers, alertmanager::Error> {
     let period = std(config.alertmanager.poll);
-    Ok(Alertmanagers { clients: alertmanager_clients(config)?, period })
+    let settle = config.alertmanager.settle;
+    Ok(Alertmanagers { clients: alertmanager_clients(config)?, period, settle })
 }
 
 pub(crate) fn alertmanager_clients(

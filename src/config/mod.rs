@@ -120,6 +120,8 @@ pub struct Alertmanager {
     pub urls: Vec<Url>,
     /// How often they are asked for alerts whose webhook got lost.
     pub poll: SignedDuration,
+    /// How long one must have been up, and an alert unheard of, before its absence from a list is an end.
+    pub settle: SignedDuration,
     /// Limit of one request.
     pub timeout: Duration,
     /// Sent as Bearer token.

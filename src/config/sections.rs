@@ -116,6 +116,7 @@ fn alertmanager(table: &Table<'_>) -> Alertmanager {
     Alertmanager {
         urls,
         poll: table.default::<Positive>("poll", "30s").0,
+        settle: table.default::<Positive>("settle", "2m").0,
         timeout: table.default("timeout", "5s"),
         token,
         ca: ca(table),

@@ -316,7 +316,7 @@ impl<'a> View<'a> {
     }
 
     /// The oldest firing signal of this kind about a cluster of this fleet. One that nobody has repeated for long does
-    /// not count: an alert that ends while it is silenced never says so.
+    /// not count: an alert that ends while it is silenced never says so, and no Alertmanager may be there to be asked.
     fn firing(&self, action: Action, cluster: &ClusterName) -> Option<&'a Signal> {
         self.input
             .signals

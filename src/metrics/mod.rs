@@ -25,7 +25,12 @@ pub use page::{Labels, Page, family, seconds};
 
 pub use web::WebMetrics;
 
-use crate::{model::Timestamp, status::Status, store::Store};
+use crate::{
+    alert::Ended,
+    model::{Action, Timestamp},
+    status::Status,
+    store::Store,
+};
 
 macro_rules! labels {
     ($($type:ident { $($field:ident),* })*) => {$(
@@ -45,6 +50,8 @@ labels! {
     Operation { operation }
     AskedLabels { fleet, outcome }
     Server { server }
+    PollLabels { server, outcome }
+    EndedLabels { action, reason }
     Reason { reason }
     Credential { credential }
 }
@@ -104,6 +111,12 @@ pub struct Metrics {
     pub reload_success_time: Seconds,
     /// Whether each Alertmanager answers the catch-up poll.
     pub alertmanager_up: Family<Server, Gauge>,
+    /// Whether the list of each may be taken for complete.
+    pub alertmanager_knows_all: Family<Server, Gauge>,
+    /// Catch-up polls by what came of them.
+    pub alertmanager_polls: Family<PollLabels, Counter>,
+    /// Episodes that the catch-up poll ended, by why.
+    pub alerts_ended: Family<EndedLabels, Counter>,
     /// The listener.
     pub web: WebMetrics,
     /// Whether the file of each credential could be read.
@@ -132,6 +145,9 @@ impl Metrics {
             reload_successful: Gauge::default(),
             reload_success_time: Seconds::default(),
             alertmanager_up: Family::default(),
+            alertmanager_knows_all: Family::default(),
+            alertmanager_polls: Family::default(),
+            alerts_ended: Family::default(),
             web: WebMetrics::default(),
             credential_good: Family::default(),
             page: Page::of(start, []),
@@ -217,6 +233,27 @@ impl Metrics {
             "alertmanager_up",
             "Whether an Alertmanager answered the last catch-up poll",
             self.alertmanager_up.clone(),
+        );
+        r.register(
+            "alertmanager_knows_all",
+            "Whether an Alertmanager is settled and up for long enough that an alert missing from its list has ended",
+            self.alertmanager_knows_all.clone(),
+        );
+        r.register(
+            "alertmanager_polls",
+            "Catch-up polls of an Alertmanager by what came of them",
+            self.alertmanager_polls.clone(),
+        );
+        for action in [Action::Failover, Action::Failback] {
+            for reason in Ended::ALL {
+                let (action, reason) = (action.as_str().to_owned(), reason.as_str().to_owned());
+                drop(self.alerts_ended.get_or_create(&EndedLabels { action, reason }));
+            }
+        }
+        r.register(
+            "alerts_ended",
+            "Episodes that the catch-up poll ended because Alertmanager no longer lets the alert through",
+            self.alerts_ended.clone(),
         );
         self.web.register(r);
         r.register(

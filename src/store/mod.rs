@@ -40,8 +40,8 @@ pub use error::Error;
 pub use lease::{Lease, Standing, Term};
 pub use merge::merge;
 pub use records::{
-    Acknowledged, Acted, Committed, Event, HistoryEntry, Holder, Person, ProposalAnswered, RequestRecord,
-    Started, State, Stats, StepRecord, Upserted,
+    Acknowledged, Acted, Committed, Ending, Event, HistoryEntry, Holder, Person, ProposalAnswered,
+    RequestRecord, Started, State, Stats, StepRecord, Upserted,
 };
 pub use requests::NewRequest;
 
@@ -113,6 +113,17 @@ impl Store {
     /// writes wait: the sender shall come again.
     pub async fn upsert_signals(&self, signals: Vec<Signal>) -> Result<Vec<Upserted>, Error> {
         self.writer.try_write(self.pinned, operations::UpsertSignals(signals)).await
+    }
+
+    /// Ends firing episodes, all in one transaction, each with its event in the story. Says which ended: one that was
+    /// heard of meanwhile goes on.
+    pub async fn end_signals(&self, endings: Vec<Ending>) -> Result<Vec<bool>, Error> {
+        self.writer.write(self.pinned, operations::EndSignals(endings)).await
+    }
+
+    /// Every episode that fires.
+    pub async fn firing_signals(&self) -> Result<Vec<Signal>, Error> {
+        self.read(async |conn| read::firing_signals(conn).await).await
     }
 
     /// All that a pass starts from, as of one moment.

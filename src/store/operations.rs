@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
-    Committed, Error, Event, Started, Upserted,
+    Committed, Ending, Error, Event, Started, Upserted,
     merge::merge,
     people,
     rows::{self, json, number, scope, time},
@@ -140,6 +140,39 @@ async fn write_signal(conn: &mut AnyConnection, signal: &Signal) -> Result<(), E
     .execute(conn)
     .await?;
     Ok(())
+}
+
+pub(super) struct EndSignals(pub(super) Vec<Ending>);
+
+impl Operation for EndSignals {
+    type Output = Vec<bool>;
+
+    fn weight(&self) -> u32 {
+        u32::try_from(self.0.len() / 250).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Vec<bool>, Error> {
+        let mut ended = Vec::with_capacity(self.0.len());
+        for Ending { key, last_seen, event } in &self.0 {
+            let done = sqlx::query(
+                "UPDATE signal SET state = 'resolved', ends_at = $1 WHERE source = $2 AND fingerprint = $3 \
+                 AND starts_at = $4 AND state = 'firing' AND last_seen = $5",
+            )
+            .bind(time(event.at))
+            .bind(key.source.clone())
+            .bind(key.fingerprint.clone())
+            .bind(time(key.starts_at))
+            .bind(time(*last_seen))
+            .execute(&mut *conn)
+            .await?;
+            let done = done.rows_affected() > 0;
+            if done {
+                insert_event(conn, event).await?;
+            }
+            ended.push(done);
+        }
+        Ok(ended)
+    }
 }
 
 async fn paused(conn: &mut AnyConnection, fleet: &FleetName, at: Timestamp) -> Result<bool, Error> {

@@ -7,7 +7,7 @@ use super::{
     Error, HistoryEntry, State, StepRecord,
     rows::{self, time},
 };
-use crate::model::FleetName;
+use crate::model::{FleetName, Signal};
 
 const RESOLVED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 const MOVES_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -15,11 +15,21 @@ const MOVES_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 // Alertmanager knows one alert per fingerprint at a time. A firing episode is over, although nobody said so, when the same
 // alert was heard of later as a newer episode, as firing under another start (merged to the earlier start of two
 // Prometheus servers), or as one that ended after this one began.
-const SIGNALS: &str = "SELECT * FROM signal WHERE (state = 'resolved' AND last_seen >= $1) OR (state = 'firing' \
-     AND NOT EXISTS (SELECT 1 FROM signal AS other WHERE other.source = signal.source \
-     AND other.fingerprint = signal.fingerprint AND other.last_seen > signal.last_seen \
-     AND (other.starts_at > signal.starts_at OR other.state = 'firing' OR other.ends_at > signal.starts_at))) \
-     ORDER BY starts_at, source, fingerprint";
+macro_rules! firing {
+    () => {
+        "(state = 'firing' AND NOT EXISTS (SELECT 1 FROM signal AS other WHERE other.source = signal.source \
+         AND other.fingerprint = signal.fingerprint AND other.last_seen > signal.last_seen \
+         AND (other.starts_at > signal.starts_at OR other.state = 'firing' OR other.ends_at > signal.starts_at)))"
+    };
+}
+
+const FIRING: &str = concat!("SELECT * FROM signal WHERE ", firing!());
+
+const SIGNALS: &str = concat!(
+    "SELECT * FROM signal WHERE (state = 'resolved' AND last_seen >= $1) OR ",
+    firing!(),
+    " ORDER BY starts_at, source, fingerprint"
+);
 
 const LATEST: &str = "SELECT * FROM decision WHERE generation = \
      (SELECT MAX(newer.generation) FROM decision AS newer WHERE newer.fleet = decision.fleet)";
@@ -66,6 +76,10 @@ pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<Sta
     }
     tx.commit().await?;
     Ok(state)
+}
+
+pub(super) async fn firing_signals(conn: &mut AnyConnection) -> Result<Vec<Signal>, Error> {
+    sqlx::query(FIRING).fetch_all(conn).await?.iter().map(rows::signal).collect()
 }
 
 pub(super) async fn history(

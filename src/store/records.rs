@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::lock;
 use crate::model::{
     ClusterName, Decision, Epoch, Expected, FleetName, Generation, Override, Phase, Proposal, ProposalAnswer,
-    Signal, Step, StepOutcome,
+    Signal, SignalKey, Step, StepOutcome,
 };
 
 /// Who opens the store: told to a second process that wants it.
@@ -54,6 +54,17 @@ impl Upserted {
             Self::Late { .. } => "late",
         }
     }
+}
+
+/// An episode that ends without a word from its sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Which.
+    pub key: SignalKey,
+    /// When it was last heard of, as far as the one who ends it knows. Heard of since, it goes on.
+    pub last_seen: Timestamp,
+    /// Why, for the story. Its time is the end.
+    pub event: Event,
 }
 
 /// What a pass starts from.

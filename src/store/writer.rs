@@ -23,8 +23,9 @@ use super::{
 };
 use crate::model::Epoch;
 
-/// How many operations may wait before the store says that it is busy.
-const QUEUE: usize = 1024;
+/// How many operations may wait before the store says that it is busy: more than a large Alertmanager has groups. Thousands of
+/// senders that are told to come again come at once and together, and leave less time for the work itself.
+const QUEUE: usize = 8192;
 /// How many operations share a transaction at most.
 const BATCH: usize = 256;
 

@@ -1,28 +1,47 @@
-//! A real Alertmanager, alone.
+//! A real Alertmanager, alone or in a cluster.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
-use serde_json::json;
-use tempfile::TempDir;
+use serde_json::{Value, json};
 
 use crate::{
     http,
     parts::Flavour,
     ports,
-    process::{Process, Program},
+    server::{self, Server},
     wait,
 };
+
+const NAME: &str = "alertmanager";
 
 /// A running Alertmanager.
 #[derive(Debug)]
 pub struct Alertmanager {
-    address: SocketAddr,
-    program: Program,
-    process: Process,
-    dir: TempDir,
+    server: Server,
+}
+
+/// An Alertmanager is a server.
+impl Deref for Alertmanager {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Alertmanager {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
 }
 
 /// An alert as `/api/v2/alerts` shows it.
@@ -50,7 +69,7 @@ pub struct AlertStatus {
 }
 
 impl Alertmanager {
-    /// Starts it on a free port with the configuration `yaml` and waits until it is ready. Fails with
+    /// Starts it alone, on a free port, with the configuration `yaml`, and waits until it is ready. Fails with
     /// [`Missing`](crate::parts::Missing) when it is not installed.
     pub async fn start(flavour: Flavour, yaml: &str) -> Result<Self> {
         Self::start_at(ports::free_address()?, flavour, yaml).await
@@ -58,58 +77,79 @@ impl Alertmanager {
 
     /// As [`start`](Self::start), where one wants it.
     pub async fn start_at(address: SocketAddr, flavour: Flavour, yaml: &str) -> Result<Self> {
-        let path = flavour.find("alertmanager", "prometheus-alertmanager")?;
-        let dir = tempfile::Builder::new().prefix("switchyard-alertmanager-").tempdir()?;
-        fs::write(dir.path().join("alertmanager.yml"), yaml)?;
-        let program = Program::new("alertmanager", path)
-            .arg(format!("--config.file={}", dir.path().join("alertmanager.yml").display()))
-            .arg(format!("--storage.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--cluster.listen-address=");
-        let process = program.start(dir.path())?;
-        let mut alertmanager = Self { address, program, process, dir };
-        alertmanager.ready().await?;
-        Ok(alertmanager)
+        Self::launch(address, flavour, yaml, vec!["--cluster.listen-address=".to_owned()]).await
     }
 
-    async fn ready(&mut self) -> Result<()> {
-        let url = format!("{}/-/ready", self.url());
-        let probe = async || Ok(http::client().get(&url).send().await?.error_for_status().map(drop)?);
-        self.process.ready(wait::PATIENCE, probe).await
+    /// One that goes on settling for longer than any test: as a member of a cluster that finds no peers, slowly.
+    pub async fn start_settling(flavour: Flavour, yaml: &str) -> Result<Self> {
+        let own = ports::free_address()?;
+        let args = [
+            format!("--cluster.listen-address={own}"),
+            format!("--cluster.advertise-address={own}"),
+            "--cluster.gossip-interval=10s".to_owned(),
+            "--cluster.settle-timeout=1h".to_owned(),
+        ];
+        Self::launch(ports::free_address()?, flavour, yaml, args.into()).await
     }
 
-    /// Its address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Starts `count` of them as one cluster, and waits until each has settled and knows the others. A peer waits
+    /// `peer_timeout` for each one before it in line to have delivered.
+    pub async fn start_cluster(
+        count: usize,
+        flavour: Flavour,
+        yaml: &str,
+        peer_timeout: Duration,
+    ) -> Result<Vec<Self>> {
+        let peers = (0..count).map(|_| ports::free_address()).collect::<Result<Vec<_>>>()?;
+        let starting = peers.iter().map(async |own| {
+            let mut args = vec![
+                format!("--cluster.listen-address={own}"),
+                format!("--cluster.advertise-address={own}"),
+                format!("--cluster.peer-timeout={}ms", peer_timeout.as_millis()),
+                // Settling takes ten of these, three times at least.
+                "--cluster.gossip-interval=50ms".to_owned(),
+            ];
+            args.extend(
+                peers.iter().filter(|peer| *peer != own).map(|peer| format!("--cluster.peer={peer}")),
+            );
+            Self::launch(ports::free_address()?, flavour, yaml, args).await
+        });
+        let cluster = try_join_all(starting).await?;
+        for peer in &cluster {
+            peer.settled(count).await?;
+        }
+        Ok(cluster)
     }
 
-    /// Its base URL.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    async fn launch(address: SocketAddr, flavour: Flavour, yaml: &str, args: Vec<String>) -> Result<Self> {
+        let path = flavour.find(NAME, "prometheus-alertmanager")?;
+        let dir = server::directory(NAME)?;
+        server::configure(dir.path(), NAME, yaml)?;
+        let server = Server::start(NAME, &path, dir, address, "storage.path", args).await?;
+        Ok(Self { server })
     }
 
-    /// The process: for its log, or to freeze it.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+    /// Waits until it has settled in a cluster of `count`.
+    pub async fn settled(&self, count: usize) -> Result<()> {
+        wait::until(wait::PATIENCE, "the cluster has settled", async || {
+            let status = self.cluster().await?;
+            let peers = status["peers"].as_array().map_or(0, Vec::len);
+            ensure!(status["status"] == "ready" && peers == count, "{status}");
+            Ok(())
+        })
+        .await
     }
 
-    /// Kills it without notice.
-    pub async fn kill9(&mut self) -> Result<()> {
-        self.process.kill9().await
-    }
-
-    /// Starts it again after [`kill9`](Self::kill9), with its data, on the same port.
-    pub async fn restart(&mut self) -> Result<()> {
-        self.process = self.program.start(self.dir.path())?;
-        self.ready().await
+    /// What it says of its cluster: `status`, `peers`.
+    pub async fn cluster(&self) -> Result<Value> {
+        let answer = http::client().get(format!("{}/api/v2/status", self.url())).send().await?;
+        Ok(answer.error_for_status()?.json::<Value>().await?["cluster"].take())
     }
 
     /// Replaces the configuration of the running program.
     pub async fn reload(&self, yaml: &str) -> Result<()> {
-        fs::write(self.dir.path().join("alertmanager.yml"), yaml)?;
-        let answer = http::client().post(format!("{}/-/reload", self.url())).send().await?;
-        ensure!(answer.status().is_success(), "Alertmanager does not take it: {}", answer.text().await?);
-        Ok(())
+        server::configure(self.server.dir(), NAME, yaml)?;
+        self.server.load().await
     }
 
     /// All alerts, silenced ones included.
@@ -120,13 +160,32 @@ impl Alertmanager {
 
     /// Makes an alert fire for `lasting`, or ends it when that is zero: what Prometheus would send.
     pub async fn post(&self, labels: &[(&str, &str)], lasting: Duration) -> Result<()> {
-        let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+        self.post_all(&[labels], lasting).await
+    }
+
+    /// As [`post`](Self::post), several at once.
+    pub async fn post_all(&self, alerts: &[&[(&str, &str)]], lasting: Duration) -> Result<()> {
         let now = now();
         let ends = now + SignedDuration::try_from(lasting)?;
-        // Only a first firing says since when: Alertmanager keeps the earliest start it knows of.
-        let alert =
-            json!([{ "labels": labels, "startsAt": now - SignedDuration::from_secs(1), "endsAt": ends }]);
-        self.send("alerts", &alert).await.map(drop)
+        // Alertmanager keeps the earliest start it knows of.
+        self.post_since(alerts, now - SignedDuration::from_secs(1), ends).await
+    }
+
+    /// Alerts that began to fire and end at these times.
+    pub async fn post_since(
+        &self,
+        alerts: &[&[(&str, &str)]],
+        starts: Timestamp,
+        ends: Timestamp,
+    ) -> Result<()> {
+        let alerts: Vec<Value> = alerts
+            .iter()
+            .map(|labels| {
+                let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+                json!({ "labels": labels, "startsAt": starts, "endsAt": ends })
+            })
+            .collect();
+        self.send("alerts", &json!(alerts)).await.map(drop)
     }
 
     /// Mutes every alert with these labels. Returns the silence's id.
@@ -154,7 +213,7 @@ impl Alertmanager {
         Ok(())
     }
 
-    async fn send(&self, what: &str, body: &serde_json::Value) -> Result<reqwest::Response> {
+    async fn send(&self, what: &str, body: &Value) -> Result<reqwest::Response> {
         let url = format!("{}/api/v2/{what}", self.url());
         let answer = http::client().post(url).json(body).send().await?;
         let status = answer.status();

@@ -17,6 +17,7 @@ pub mod prometheus;
 pub mod rules;
 pub mod runner;
 pub mod scene;
+pub mod server;
 pub mod switchyard;
 pub mod tcp;
 pub mod values;

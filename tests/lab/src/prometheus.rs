@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,15 +12,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::{
     http,
     parts::Flavour,
     ports,
-    process::{Process, Program},
+    server::{self, Server},
     wait,
 };
+
+const NAME: &str = "prometheus";
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -87,70 +89,42 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Prometheus {
     config: PrometheusConfig,
-    address: SocketAddr,
-    program: Program,
-    process: Process,
-    dir: TempDir,
+    server: Server,
+}
+
+/// A Prometheus is a server.
+impl Deref for Prometheus {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Prometheus {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
 }
 
 impl Prometheus {
     /// Starts it and waits until it is ready. Fails with [`Missing`](crate::parts::Missing) when it is not installed.
     pub async fn start(config: PrometheusConfig) -> Result<Self> {
-        let path = config.flavour.find("prometheus", "prometheus")?;
-        let dir = tempfile::Builder::new().prefix("switchyard-prometheus-").tempdir()?;
+        let path = config.flavour.find(NAME, "prometheus")?;
+        let dir = server::directory(NAME)?;
         let address = config.address.map_or_else(ports::free_address, Ok)?;
         write(dir.path(), &config)?;
-        let program = Program::new("prometheus", path)
-            .arg(format!("--config.file={}", dir.path().join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--web.enable-lifecycle")
-            .arg(format!("--rules.alert.resend-delay={}s", config.resend_delay.as_secs()));
-        let process = program.start(dir.path())?;
-        let mut prometheus = Self { config, address, program, process, dir };
-        prometheus.ready().await?;
-        Ok(prometheus)
-    }
-
-    async fn ready(&mut self) -> Result<()> {
-        let url = format!("{}/-/ready", self.url());
-        let probe = async || Ok(http::client().get(&url).send().await?.error_for_status().map(drop)?);
-        self.process.ready(wait::PATIENCE, probe).await
-    }
-
-    /// Its address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Its base URL.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// The process: for its log, or to freeze it.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Kills it without notice.
-    pub async fn kill9(&mut self) -> Result<()> {
-        self.process.kill9().await
-    }
-
-    /// Starts it again after [`kill9`](Self::kill9), with its data, on the same port.
-    pub async fn restart(&mut self) -> Result<()> {
-        self.process = self.program.start(self.dir.path())?;
-        self.ready().await
+        let resend = format!("--rules.alert.resend-delay={}s", config.resend_delay.as_secs());
+        let args = ["--web.enable-lifecycle".to_owned(), resend];
+        let server = Server::start(NAME, &path, dir, address, "storage.tsdb.path", args).await?;
+        Ok(Self { config, server })
     }
 
     /// Replaces configuration, rules and targets of the running program.
     pub async fn reload(&mut self, change: impl FnOnce(&mut PrometheusConfig)) -> Result<()> {
         change(&mut self.config);
-        write(self.dir.path(), &self.config)?;
-        let answer = http::client().post(format!("{}/-/reload", self.url())).send().await?;
-        ensure!(answer.status().is_success(), "Prometheus does not take it: {}", answer.text().await?);
-        Ok(())
+        write(self.server.dir(), &self.config)?;
+        self.server.load().await
     }
 
     /// The answer of an instant query, NaN included.
@@ -231,6 +205,5 @@ fn write(dir: &Path, config: &PrometheusConfig) -> Result<()> {
         "scrape_configs": jobs,
         "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": config.alertmanagers }] }] },
     });
-    fs::write(dir.join("prometheus.yml"), serde_json::to_vec_pretty(&text)?)?;
-    Ok(())
+    server::configure(dir, NAME, serde_json::to_vec_pretty(&text)?)
 }

@@ -23,7 +23,7 @@ use crate::{
     ports,
     prometheus::{Prometheus, PrometheusConfig, Target},
     rules, runner,
-    switchyard::Switchyard,
+    switchyard::{Switchyard, merge},
     wait::{PATIENCE, until},
 };
 
@@ -458,18 +458,6 @@ fn zone(clusters: &[String]) -> BindConfig {
         clusters.iter().zip(10..).map(|(name, n)| format!("ingress.{name} 300 IN A 192.0.2.{n}")).collect();
     records.extend(clusters.first().map(|name| format!("runner 30 IN CNAME {}", ingress(name))));
     BindConfig { zone: ZONE.to_owned(), records, ..BindConfig::default() }
-}
-
-/// Lays `over` over `base`, table by table.
-fn merge(base: &mut Value, over: Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            for (key, value) in over {
-                merge(base.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (base, over) => *base = over,
-    }
 }
 
 /// For its owner alone, as the files of a real installation are.

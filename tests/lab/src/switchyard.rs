@@ -133,6 +133,18 @@ impl Switchyard {
     }
 }
 
+/// Lays `over` over the configuration `base`, table by table.
+pub fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
 /// Writes a configuration file.
 pub fn write_config(path: &Path, config: &Value) -> Result<()> {
     Ok(fs::write(path, toml::to_string_pretty(config)?)?)

@@ -1,0 +1,126 @@
+//! Several Alertmanagers: at least once, by design.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::json;
+use switchyard_lab::{
+    parts::Flavour,
+    wait::{PATIENCE, until},
+};
+
+use crate::{
+    front::Mode,
+    on_both_versions,
+    stage::{HOUR, Peers, Setup, Stage},
+};
+
+on_both_versions!(
+    three_peers_send_one_copy_to_a_receiver_that_answers_at_once,
+    three_peers_send_three_copies_to_a_slow_receiver,
+    three_peers_retry_through_an_outage_and_one_episode_comes_of_it,
+    one_dead_peer_of_three_keeps_no_alert_firing,
+    a_cluster_cut_in_two_sends_a_copy_per_side_and_both_must_agree_on_the_end,
+);
+
+fn three(flavour: Flavour, peer_timeout: Duration) -> Setup {
+    // Long enough that nothing is flushed again.
+    Setup { peers: Peers::Three(peer_timeout), ..Setup::one_flush(flavour) }
+}
+
+async fn counted(stage: &Stage, outcome: &str) -> f64 {
+    stage.metric("switchyard_alerts_received_total", &[("action", "failover"), ("outcome", outcome)]).await
+}
+
+/// Who sent the messages about an alert: every Alertmanager names its own address.
+fn senders(stage: &Stage, name: &str) -> BTreeSet<String> {
+    stage.front.deliveries(name).iter().map(|d| d.message["externalURL"].to_string()).collect()
+}
+
+async fn three_peers_send_one_copy_to_a_receiver_that_answers_at_once(flavour: Flavour) {
+    // The news of the delivery has this long to reach the next peer.
+    let Some(stage) = Stage::start(three(flavour, Duration::from_secs(5))).await else { return };
+    stage.fire("Once").await;
+    stage.stored("Once", true).await;
+    stage.flushed(1.0).await;
+    assert_eq!(stage.front.deliveries("Once").len(), 1);
+    assert_eq!(stage.sent("notification_requests").await.unwrap(), 1.0);
+}
+
+/// A handler slower than the peer time-out makes duplicates by itself; they change nothing.
+async fn three_peers_send_three_copies_to_a_slow_receiver(flavour: Flavour) {
+    let Some(stage) = Stage::start(three(flavour, Duration::from_secs(1))).await else { return };
+    stage.front.set("Slow", Mode::Hold);
+    stage.fire("Slow").await;
+    stage.delivered("Slow", 3).await;
+    assert_eq!(senders(&stage, "Slow").len(), 3);
+    stage.front.release();
+    let unchanged = [("action", "failover"), ("outcome", "unchanged")];
+    stage.counted("switchyard_alerts_received_total", &unchanged, 2.0).await;
+    assert_eq!((counted(&stage, "new").await, counted(&stage, "updated").await), (1.0, 0.0));
+    let episodes = stage.episodes("Slow").await;
+    assert!(episodes.len() == 1 && episodes[0].firing, "{episodes:?}");
+}
+
+async fn three_peers_retry_through_an_outage_and_one_episode_comes_of_it(flavour: Flavour) {
+    let Some(stage) = Stage::start(three(flavour, Duration::from_secs(1))).await else { return };
+    stage.front.set("Outage", Mode::Answer(503));
+    stage.fire("Outage").await;
+    until(PATIENCE, "all three have tried", async || {
+        let senders = senders(&stage, "Outage");
+        anyhow::ensure!(senders.len() == 3, "{senders:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    stage.front.set("Outage", Mode::Pass);
+    // Each of them is inside its retries and does not look at the log again.
+    let copies = || stage.front.deliveries("Outage").iter().filter(|d| d.answer == Some(200)).count();
+    until(PATIENCE, "each has delivered", async || {
+        anyhow::ensure!(copies() == 3, "{}", copies());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!((counted(&stage, "new").await, counted(&stage, "unchanged").await), (1.0, 2.0));
+    assert_eq!(stage.episodes("Outage").await.len(), 1);
+}
+
+async fn one_dead_peer_of_three_keeps_no_alert_firing(flavour: Flavour) {
+    let setup = Setup {
+        settings: json!({ "alertmanager": { "poll": "200ms", "settle": "1s" } }),
+        ..three(flavour, Duration::from_secs(1))
+    };
+    let Some(mut stage) = Stage::start(setup).await else { return };
+    stage.fire("Muted").await;
+    stage.stored("Muted", true).await;
+    stage.alertmanagers[2].kill9().await.unwrap();
+    stage.alertmanagers.truncate(2);
+    stage.alertmanager().silence(&[("alertname", "Muted")], HOUR).await.unwrap();
+    stage.stored("Muted", false).await;
+    assert_eq!(stage.told("alert_silenced").await.len(), 1);
+    let up = stage.metric("switchyard_alertmanager_up", &[]).await;
+    assert_eq!(up, 2.0);
+}
+
+async fn a_cluster_cut_in_two_sends_a_copy_per_side_and_both_must_agree_on_the_end(flavour: Flavour) {
+    let setup = Setup { peers: Peers::Apart, ..Setup::polled(flavour) };
+    let Some(stage) = Stage::start(setup).await else { return };
+    stage.fire("Cut").await;
+    stage.stored("Cut", true).await;
+    until(PATIENCE, "each side has sent it", async || {
+        let senders = senders(&stage, "Cut");
+        anyhow::ensure!(senders.len() == 2, "{senders:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let [here, there] = stage.alertmanagers.as_slice() else { panic!("two sides") };
+    // A silence on one side only: the other lets the alert through.
+    here.silence(&[("alertname", "Cut")], HOUR).await.unwrap();
+    stage.polls(6.0).await;
+    assert!(stage.episodes("Cut").await.last().unwrap().firing, "one side lets it through");
+    assert_eq!(stage.told("alert_silenced").await.len(), 0);
+    there.silence(&[("alertname", "Cut")], HOUR).await.unwrap();
+    stage.stored("Cut", false).await;
+    assert_eq!(stage.told("alert_silenced").await.len(), 1);
+}

@@ -1,0 +1,74 @@
+//! "Resolved" is not "recovered": Alertmanager says it of every alert that is no longer repeated.
+
+use axum::{Router, routing};
+use switchyard_lab::{
+    parts::Flavour,
+    ports,
+    prometheus::{Prometheus, Target},
+};
+use tokio::{net::TcpListener, task::AbortHandle};
+
+use crate::{
+    on_both_versions,
+    stage::{Setup, Stage, prometheus, rules},
+};
+
+on_both_versions!(
+    a_prometheus_killed_while_firing_or_a_rule_deleted_is_no_recovery,
+    a_series_that_goes_stale_is_called_resolved_while_its_cause_goes_on,
+);
+
+/// A stage with a real Prometheus that evaluates these rules.
+async fn start(setup: Setup, rules: String) -> Option<(Stage, Prometheus)> {
+    let (flavour, address) = (setup.flavour, ports::free_address().unwrap());
+    let stage = Stage::start_with(setup, &[format!("http://{address}")]).await?;
+    let told = stage.alertmanager().address();
+    let prometheus = prometheus(flavour, address, told, rules).await?;
+    Some((stage, prometheus))
+}
+
+async fn a_prometheus_killed_while_firing_or_a_rule_deleted_is_no_recovery(flavour: Flavour) {
+    let mut setup = Setup::new(flavour);
+    // As eager to go home as can be.
+    setup.settings = serde_json::json!({ "fleets": { "rnd": { "failback": { "after": "1s" } } } });
+    let with = rules(0.0, &[("BlueIsDead", "vector(1)")]);
+    let Some((stage, mut prometheus)) = start(setup, with.clone()).await else { return };
+    stage.held_by("green").await;
+
+    prometheus.kill9().await.unwrap();
+    stage.stored("BlueIsDead", false).await;
+    stage.passes().await;
+    assert_eq!(stage.generation().await, 2, "nothing moves without a Prometheus");
+
+    prometheus.restart().await.unwrap();
+    stage.stored("BlueIsDead", true).await;
+    prometheus.reload(|config| config.rules = vec![rules(0.0, &[])]).await.unwrap();
+    stage.stored("BlueIsDead", false).await;
+    stage.passes().await;
+    assert_eq!(stage.generation().await, 2, "blue is as dead as before");
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
+}
+
+async fn serve(address: std::net::SocketAddr) -> AbortHandle {
+    // A kept connection would outlive the listener.
+    let text = || async { ([("connection", "close")], "# TYPE errors gauge\nerrors 3\n") };
+    let router = Router::new().route("/metrics", routing::get(text));
+    let listener = TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }).abort_handle()
+}
+
+async fn a_series_that_goes_stale_is_called_resolved_while_its_cause_goes_on(flavour: Flavour) {
+    let metrics = ports::free_address().unwrap();
+    let target = serve(metrics).await;
+    let alerts = [("Errors", "sum(errors) > 2")];
+    let Some((stage, mut prometheus)) = start(Setup::new(flavour), rules(1.0, &alerts)).await else { return };
+    prometheus.reload(|config| config.targets = vec![Target::new("page", metrics, [])]).await.unwrap();
+    let first = stage.stored("Errors", true).await;
+    target.abort();
+    stage.stored("Errors", false).await;
+    let _target = serve(metrics).await;
+    let again = stage.stored("Errors", true).await;
+    assert!(again.last().unwrap().starts_at > first.last().unwrap().starts_at, "a new episode: {again:?}");
+    stage.passes().await;
+    assert_eq!(stage.generation().await, 1, "blue is well by all evidence");
+}
