@@ -10,8 +10,8 @@ use crate::stage::{Stage, WEBHOOK_TOKEN, alert, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_at_once_and_what_is_sent_again_is_taken() {
-    const CLIENTS: usize = 12;
-    const EACH: usize = 150;
+    const CLIENTS: usize = 46;
+    const EACH: usize = 200;
     let stage = Stage::new().await;
     let _switchyard = stage.start().await;
     let mut lock = stage.open_store().await;
