@@ -224,7 +224,8 @@ impl Stage {
     /// Waits until a sum of Switchyard's is at least this.
     pub(crate) async fn counted(&self, name: &str, labels: &[(&str, &str)], least: f64) {
         until(PATIENCE, &format!("{name} {labels:?} is {least}"), async || {
-            let value = self.metric(name, labels).await;
+            // In a storm there may be no connection left for a look.
+            let value = self.switchyard.metrics().await?.value(name, labels).unwrap_or(0.0);
             ensure!(value >= least, "it is {value}");
             Ok(())
         })
