@@ -36,7 +36,10 @@ async fn five_thousand_groups_at_once_are_all_stored_in_bounded_memory() {
     for names in names.chunks(500) {
         let labels: Vec<_> = names.iter().map(|name| alert(name)).collect();
         let labels: Vec<&[(&str, &str)]> = labels.iter().map(|labels| &labels[..]).collect();
-        stage.alertmanager().post_all(&labels, HOUR).await.unwrap();
+        // It is busy sending: it may be slow to take more.
+        until(LONG, "Alertmanager has them", async || stage.alertmanager().post_all(&labels, HOUR).await)
+            .await
+            .unwrap();
     }
     let codes = "switchyard_webhook_requests_total";
     stage.counted(codes, &[("code", "503")], 1.0).await;
