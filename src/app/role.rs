@@ -2,37 +2,52 @@
 
 use std::{future::Future, time::Duration};
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Error, Signals};
-use crate::web::{self, Limits, Listener, Security};
+use super::{Error, Listening, Signals, fitting};
+use crate::{
+    http::Problem,
+    metrics::WebMetrics,
+    web::{self, Listener, Login, Security},
+};
 
 /// How long the work has to end, and clients their requests.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves `router` and does `work` until SIGTERM or SIGINT. `work` is told by the token, and has a moment to end.
+/// Where the web file has users, everything is for them, as in every program with the exporter-toolkit.
 ///
 /// # Errors
-/// When the address cannot be listened on, or when something ends unasked.
+/// When the web file cannot be used, when the address cannot be listened on, or when something ends unasked.
 pub async fn run<W: Future<Output = ()> + Send + 'static>(
     name: &'static str,
-    listen: &str,
+    listening: Listening,
+    metrics: WebMetrics,
     router: Router,
     work: impl FnOnce(CancellationToken) -> W,
 ) -> Result<(), Error> {
-    let refused = |source| Error::Listen(listen.to_owned(), source);
-    let socket = TcpListener::bind(listen).await.map_err(refused)?;
+    let Listening { address, web_config, limits } = listening;
+    let security = Security::load(web_config.as_deref()).map_err(Error::Config)?;
+    let refused = |source| Error::Listen(address.clone(), source);
+    let socket = TcpListener::bind(&address).await.map_err(refused)?;
     let bound = socket.local_addr().map_err(refused)?;
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let shutdown = CancellationToken::new();
     let mut work = tokio::spawn(work(shutdown.clone()));
-    let security = Security::load(None).map_err(Error::Config)?;
-    let listener = Listener { socket, security, limits: Limits::default(), metrics: Default::default() };
+    let router = router.layer(from_fn_with_state(security.clone(), users));
+    info!(address = %bound, tls = security.tls(), version = env!("CARGO_PKG_VERSION"), "the {name} is listening");
+    tokio::spawn(security.clone().watch(metrics.clone(), shutdown.clone()));
+    let listener = Listener { socket, security, limits: fitting(limits), metrics };
     let mut served = tokio::spawn(web::serve(listener, router, shutdown.clone()));
-    info!(address = %bound, version = env!("CARGO_PKG_VERSION"), "the {name} is listening");
     tokio::select! {
         _ = signals.terminate.recv() => {}
         _ = signals.interrupt.recv() => {}
@@ -48,4 +63,18 @@ pub async fn run<W: Future<Output = ()> + Send + 'static>(
         info!("what did not end in time is cut off");
     }
     Ok(())
+}
+
+async fn users(State(security): State<Security>, request: Request, next: Next) -> Response {
+    match security.login(request.headers()).await {
+        None | Some(Login::Right) => next.run(request).await,
+        Some(Login::Missing | Login::Wrong) => {
+            let what = "User and password are missing or wrong.";
+            Problem { challenge: "Basic", ..Problem::new(StatusCode::UNAUTHORIZED, what) }.into_response()
+        }
+        Some(Login::Busy) => {
+            let what = "Too many logins are being checked; try again.";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, what).into_response()
+        }
+    }
 }

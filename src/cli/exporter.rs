@@ -9,7 +9,9 @@ use crate::{
     app,
     exporter::{self, Access, Context, RunnerPods, Settings},
     kubernetes::{Limits, Tool},
+    metrics::WebMetrics,
     model::{ClusterName, SignedDuration},
+    web,
     world::Live,
 };
 
@@ -18,6 +20,9 @@ pub(super) struct Exporter {
     /// The address to listen on. Prometheus asks the pod's own address: in a pod, use 0.0.0.0:9799.
     #[arg(long = "web.listen-address", default_value = "127.0.0.1:9799")]
     listen: String,
+    /// A file with certificates and users, in the format of Prometheus' exporter-toolkit.
+    #[arg(long = "web.config.file")]
+    web_config: Option<PathBuf>,
     /// The cluster that is read: the label runner_cluster. Needed unless each --context has its name.
     #[arg(long, value_name = "NAME", env = "SWITCHYARD_RUNNER_CLUSTER")]
     runner_cluster: Option<ClusterName>,
@@ -99,6 +104,7 @@ fn at_least<const SECONDS: i64>(text: &str) -> Result<Duration, String> {
 pub(super) async fn run(args: Exporter) -> Exit {
     let Exporter {
         listen,
+        web_config,
         runner_cluster,
         contexts,
         kubeconfig,
@@ -145,12 +151,15 @@ pub(super) async fn run(args: Exporter) -> Exit {
             return Exit::Usage;
         }
     };
-    let router = exporter.router(Live::clock);
-    match app::role::run("exporter", &listen, router, |end| exporter.run(Live::clock, end)).await {
+    let metrics = WebMetrics::default();
+    let router = exporter.router(Live::clock, &metrics);
+    let listening = app::Listening { address: listen, web_config, limits: web::Limits::default() };
+    let ended = app::role::run("exporter", listening, metrics, router, |end| exporter.run(Live::clock, end));
+    match ended.await {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(&chain(&error));
-            Exit::Failed
+            if matches!(error, app::Error::Config(_)) { Exit::Usage } else { Exit::Failed }
         }
     }
 }

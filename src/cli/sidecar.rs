@@ -102,7 +102,9 @@ pub(super) async fn sidecar(args: Sidecar) -> Exit {
     let work = |end: tokio_util::sync::CancellationToken| async move {
         sidecar.watch(end.cancelled_owned()).await;
     };
-    match app::role::run("sidecar", &args.listen, router, work).await {
+    let listening =
+        app::Listening { address: args.listen, web_config: None, limits: crate::web::Limits::default() };
+    match app::role::run("sidecar", listening, Default::default(), router, work).await {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(&chain(&error));

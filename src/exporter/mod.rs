@@ -26,7 +26,7 @@ pub use failure::{Failure, Reason, Verb};
 
 use crate::{
     kubernetes::{Kind, Limits, Tool},
-    metrics::Page,
+    metrics::{Page, WebMetrics},
     model::{SignedDuration, Timestamp},
 };
 
@@ -116,10 +116,13 @@ impl Exporter {
     }
 
     /// The metrics of all clusters, judged when they are asked for, and whether the exporter lives and is ready.
-    pub fn router(&self, now: fn() -> Timestamp) -> Router {
+    pub fn router(&self, now: fn() -> Timestamp, web: &WebMetrics) -> Router {
         let watched =
             metrics::Watched { clusters: self.clusters(), limits: self.settings.limits.clone(), now };
-        let page = Page::new(now(), |ours| ours.register_collector(Box::new(watched)));
+        let page = Page::new(now(), |ours| {
+            ours.register_collector(Box::new(watched));
+            web.register(ours);
+        });
         pages::router(self.clusters(), page)
     }
 

@@ -9,7 +9,7 @@ use switchyard_lab::{
     parts::root,
 };
 
-use super::{BLUE, exporter, kubernetes};
+use super::{BLUE, exporter, kubernetes, objects::application};
 
 const PODS: [&str; 2] = ["--runner-pods", "rnd=gitlab-runner/app=runner"];
 const NAMESPACE: &str = "switchyard";
@@ -145,6 +145,41 @@ async fn the_shipped_roles_are_enough_and_no_more() {
     assert!(!own.contains("list /pods"), "pods are read where the runners are and nowhere else: {own:?}");
     let text = fs::read_to_string(root().join("deploy/rbac/exporter.yaml")).unwrap();
     assert!(!text.contains('*'), "no wildcard");
+}
+
+#[tokio::test]
+async fn the_roles_may_be_bound_in_single_namespaces() {
+    let Some(kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
+    let roles = roles(&kubernetes).await;
+    for namespace in ["argocd", "team"] {
+        kubernetes.namespace(namespace).await.unwrap();
+    }
+    let account = "narrow";
+    let token = kubernetes.service_account(NAMESPACE, account).await.unwrap();
+    bind(&kubernetes, account, "all", &roles[0]["rules"], Some("argocd")).await;
+    let (mut app, mut hidden) = (application("shop", 5), application("hidden", 5));
+    kubernetes.apply(&app).await.unwrap();
+    hidden["metadata"]["namespace"] = json!("team");
+    kubernetes.apply(&hidden).await.unwrap();
+    let contexts = [(BLUE, kubernetes.address(), token.as_str())];
+    let one = ["--tools", "argocd", "--namespace", "argocd", "--recheck", "1s"];
+    let running = exporter(&contexts, &kubernetes.ca_file(), &one).await;
+    running.judged(&app, "healthy", "ok").await;
+    running.collector_up(BLUE, "applications", true).await;
+
+    // A second namespace without the right: the collector is not up, because not everything is known.
+    let two = [&one[..], &["--namespace", "team"]].concat();
+    let running = exporter(&contexts, &kubernetes.ca_file(), &two).await;
+    running.collector_up(BLUE, "applications", false).await;
+    assert!(running.errors(BLUE, "applications", "list_forbidden").await > 0.0);
+    app["status"]["health"]["status"] = json!("Degraded");
+    kubernetes.apply(&app).await.unwrap();
+    running.judged(&app, "unknown", "not_watched").await;
+    // The right comes, and both are seen.
+    bind(&kubernetes, account, "team", &roles[0]["rules"], Some("team")).await;
+    running.judged(&hidden, "healthy", "ok").await;
+    running.judged(&app, "unhealthy", "degraded").await;
+    running.collector_up(BLUE, "applications", true).await;
 }
 
 /// Every single right of a token in a namespace, as the API server answers it.

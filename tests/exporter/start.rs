@@ -1,8 +1,17 @@
 //! Several clusters from one process, and starts that cannot work.
 
-use std::{path::Path, process::Stdio};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
-use switchyard_lab::{kubernetes::Crds, tcp::Relay};
+use anyhow::ensure;
+use serde_json::json;
+use switchyard_lab::{
+    http,
+    kubernetes::{Crds, kubeconfig},
+    ports,
+    process::Program,
+    tcp::Relay,
+    wait::{PATIENCE, until},
+};
 
 use super::{exporter, kubernetes, objects::application};
 
@@ -69,4 +78,53 @@ async fn a_start_that_cannot_work_says_what_to_write() {
         let (code, text) = refused(arguments).await;
         assert!(code == 2 && text.contains(said), "{arguments:?}: {code}: {text}");
     }
+}
+
+#[tokio::test]
+async fn the_web_file_is_read_as_by_serve() {
+    let dir = tempfile::tempdir().unwrap();
+    let (web, config) = (dir.path().join("web.yml"), dir.path().join("kubeconfig"));
+    // Nobody is there, which is no reason not to start.
+    let nobody = ports::free_address().unwrap();
+    fs::write(&config, kubeconfig(&[(super::BLUE, nobody, "x")], Path::new("/nonexistent/ca"))).unwrap();
+    let kubeconfig = config.to_str().unwrap();
+    let (code, said) = refused(&["--kubeconfig", kubeconfig, "--context", super::BLUE]).await;
+    assert!(code == 2 && said.contains("/nonexistent/ca"), "{code}: {said}");
+    let trusting = fs::read_to_string(&config).unwrap();
+    let trusting = trusting
+        .replace(r#""certificate-authority":"/nonexistent/ca""#, r#""insecure-skip-tls-verify":true"#);
+    fs::write(&config, trusting).unwrap();
+
+    fs::write(&web, json!({ "basic_auth_users": { "ali": "no hash" } }).to_string()).unwrap();
+    let file = web.to_str().unwrap();
+    let arguments = ["--kubeconfig", kubeconfig, "--context", super::BLUE, "--web.config.file", file];
+    let (code, said) = refused(&arguments).await;
+    assert!(code == 2 && said.contains("basic_auth_users"), "{code}: {said}");
+
+    let hash = bcrypt::hash("open sesame", 4).unwrap();
+    fs::write(&web, json!({ "basic_auth_users": { "ali": hash } }).to_string()).unwrap();
+    let address = ports::free_address().unwrap();
+    let program = Program::new("exporter", env!("CARGO_BIN_EXE_switchyard"))
+        .args(["exporter", "--web.listen-address", &address.to_string()])
+        .args(arguments);
+    let mut process = program.start(dir.path()).unwrap();
+    let url = format!("http://{address}/metrics");
+    until(PATIENCE, "users are asked for", async || {
+        let answer = http::client().get(&url).send().await?;
+        ensure!(answer.status() == 401, "{}", answer.status());
+        ensure!(answer.headers()["www-authenticate"] == "Basic", "{:?}", answer.headers());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    until(PATIENCE, "the dead cluster is shown", async || {
+        let answer = http::client().get(&url).basic_auth("ali", Some("open sesame")).send().await?;
+        let text = answer.error_for_status()?.text().await?;
+        ensure!(text.contains(r#"switchyard_cluster_api_up{runner_cluster="blue"} 0"#), "{text}");
+        ensure!(text.contains("switchyard_web_connections"), "{text}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(process.terminate(Duration::from_secs(20)).await.unwrap().success());
 }

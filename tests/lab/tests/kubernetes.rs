@@ -1,9 +1,11 @@
 //! The API server of the laboratory is a real one.
 
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+
 use serde_json::json;
 use switchyard_lab::{
     kubernetes::{Crds, Kubernetes},
-    parts::or_skip,
+    parts::{Flavour, or_skip},
     tcp::Relay,
 };
 
@@ -70,4 +72,43 @@ async fn a_relay_passes_cuts_and_keeps_silent() {
     relay.cut();
     let mut client = TcpStream::connect(relay.address()).await.unwrap();
     assert!(client.read_exact(&mut answer).await.is_err(), "cut");
+}
+
+/// Only for the next test, which runs it with an environment of its own.
+#[tokio::test]
+#[ignore = "started by kubebuilder_assets_are_used_where_they_are_named"]
+async fn starts() {
+    let _kubernetes = or_skip(Kubernetes::start().await);
+}
+
+#[tokio::test]
+async fn kubebuilder_assets_are_used_where_they_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = async |assets: &Path| {
+        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["starts", "--exact", "--ignored", "--nocapture"]).env("KUBEBUILDER_ASSETS", assets);
+        command.env_remove("CI").stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // An empty folder: what is missing is looked for there and nowhere else.
+    let (_, said) = start(dir.path()).await;
+    assert!(said.contains(&format!("SKIPPED: {}/etcd is missing", dir.path().display())), "{said}");
+
+    let mut pinned = Vec::new();
+    for name in ["etcd", "kube-apiserver"] {
+        let Some(path) = or_skip(Flavour::Pinned.find(name, name).map_err(Into::into)) else { return };
+        pinned.push((name, path));
+    }
+    for (name, path) in &pinned {
+        let (script, mark) = (dir.path().join(name), dir.path().join(format!("{name}-was-used")));
+        let text = format!("#!/bin/sh\n: >{}\nexec {} \"$@\"\n", mark.display(), path.display());
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (good, said) = start(dir.path()).await;
+    assert!(good, "{said}");
+    for (name, _) in &pinned {
+        assert!(dir.path().join(format!("{name}-was-used")).exists(), "{name}: {said}");
+    }
 }
