@@ -195,34 +195,32 @@ fn whatever_an_object_holds_it_is_judged_and_the_dead_are_not_healthy() {
     let dead = crate::scene::time("2027-11-21T03:00:00Z");
     for file in ["velero.json", "argocd.json", "flux.json", "pods.json"] {
         let scene = Scene::of(file);
-        for value in scene.values() {
-            let what = format!(
-                "{}/{}",
-                value["kind"].as_str().unwrap(),
-                value["metadata"]["name"].as_str().unwrap()
-            );
+        let snapshot = scene.snapshot();
+        for (value, object) in scene.values().zip(scene.read()) {
             let mut all = Vec::new();
             for part in ["spec", "status", "metadata"] {
                 pointers(&value[part], &format!("/{part}"), &mut all);
                 all.push(format!("/{part}"));
             }
             let named = |pointer: &&String| !["/metadata", "/metadata/name"].contains(&pointer.as_str());
-            for pointer in all.iter().filter(named) {
-                for odd in &odd {
-                    let mut changed = scene.clone();
-                    changed.set(&what, pointer, odd.clone());
-                    // That it is judged at all is asked.
-                    changed.judge(&what);
-                    changed.now = dead;
-                    let judged = changed.judge(&what);
-                    let heartbeat = !["Pod", "Restore"].contains(&what.split('/').next().unwrap());
-                    // Nothing need be heard of it for longer than a year.
-                    let told = ["/spec/interval", "/spec/timeout"].contains(&pointer.as_str());
-                    assert!(
-                        !heartbeat || told || judged.verdict != Verdict::Healthy,
-                        "{what} with {pointer} = {odd}, a year later: {judged:?}"
-                    );
-                }
+            for (pointer, odd) in all.iter().filter(named).flat_map(|p| odd.iter().map(move |o| (p, o))) {
+                let mut changed = value.clone();
+                *changed.pointer_mut(pointer).unwrap() = odd.clone();
+                let changed = Object::read(object.kind, &changed);
+                let mut related = snapshot.clone();
+                related.insert(changed.clone());
+                // That it is judged at all is asked.
+                judge(&changed, &related, scene.now, &scene.limits);
+                let judged = judge(&changed, &related, dead, &scene.limits);
+                let heartbeat = ![Kind::Pod, Kind::Restore].contains(&object.kind);
+                // Nothing need be heard of it for longer than a year.
+                let told = ["/spec/interval", "/spec/timeout"].contains(&pointer.as_str());
+                assert!(
+                    !heartbeat || told || judged.verdict != Verdict::Healthy,
+                    "{} {} with {pointer} = {odd}, a year later: {judged:?}",
+                    object.kind,
+                    object.name
+                );
             }
         }
     }
