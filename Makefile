@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test release bench fmt lint docs alerts-test
+.PHONY: help fuzz demo test release bench fmt lint docs alerts-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +21,9 @@ bench: ## measure
 	scripts/setup test
 	cargo build --release --workspace --bins
 	$${CARGO_TARGET_DIR:-target}/release/bench
+
+fuzz: ## feed the parsers with nonsense (FOR=10: so many seconds for each of them)
+	scripts/fuzz $(or $(FOR),10)
 
 fmt: ## format the code
 	cargo fmt --all

@@ -13,6 +13,7 @@ mod wire;
 
 pub use key::KeyError;
 pub use rfc2136::{Error, Rfc2136, Settings};
+pub use wire::read_answer;
 
 use crate::model::{DnsStep, DnsView, Fence, Finding, RecordSet, RecordType, StepOutcome};
 

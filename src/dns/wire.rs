@@ -242,6 +242,19 @@ pub(super) fn read_reply(question: &Message<Vec<u8>>, bytes: &[u8]) -> Option<Re
     Some(reply)
 }
 
+/// The values that an answer with this id holds for a name; none when it is malformed or answers another question.
+pub fn read_answer(name: &str, id: u16, bytes: &[u8]) -> Option<Vec<String>> {
+    let name = parse_name(name)?;
+    let mut question = question(&name, Rtype::CNAME);
+    question.header_mut().set_id(id);
+    let reply = read_reply(&question, bytes)?;
+    let values = reply.at(&name, Rtype::CNAME).filter_map(|record| match &record.data {
+        Data::Value(value) => Some(value.clone()),
+        _ => None,
+    });
+    Some(values.collect())
+}
+
 fn read_record(record: &ParsedRecord<'_, [u8]>) -> Option<Record> {
     let typed = record.to_any_record::<AllRecordData<_, _>>().ok()?;
     let data = match typed.data() {

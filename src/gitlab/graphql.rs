@@ -315,26 +315,13 @@ impl Client {
     }
 
     async fn runner(&self, node: Node) -> Result<Runner, Failure> {
-        let id =
-            node.id.rsplit('/').next().and_then(|id| id.parse().ok()).map(RunnerId).ok_or_else(|| {
-                Error::Incomplete { operation: LIST, why: format!("{:?} is not a runner id", node.id) }
-            })?;
-        let nodes = node.managers.unwrap_or_default().nodes;
-        let managers = if nodes.len() < MANAGERS {
-            let manager = |m: ManagerNode| Manager { system_id: m.system_id, contacted_at: m.contacted_at };
-            nodes.into_iter().map(manager).collect()
-        } else {
+        let full = node.managers.as_ref().is_some_and(|managers| managers.nodes.len() >= MANAGERS);
+        let mut runner = record(node)?;
+        if full {
             // REST gives them all at once.
-            self.managers(id).await?.unwrap_or_default()
-        };
-        Ok(Runner {
-            id,
-            description: node.description.unwrap_or_default(),
-            tags: tags(&node.tag_list.unwrap_or_default()),
-            paused: node.paused,
-            contacted_at: node.contacted_at,
-            managers,
-        })
+            runner.managers = self.managers(runner.id).await?.unwrap_or_default();
+        }
+        Ok(runner)
     }
 
     async fn ask(&self, operation: &'static str, query: &str, variables: Value) -> Result<Envelope, Failure> {
@@ -359,6 +346,43 @@ impl Client {
     pub(super) async fn probe_list(&self) -> Result<(), Failure> {
         self.page(None, None, 1).await.map(drop)
     }
+}
+
+/// The record, with those of its managers that came along.
+fn record(node: Node) -> Result<Runner, Error> {
+    let id = node.id.rsplit('/').next().and_then(|id| id.parse().ok()).map(RunnerId).ok_or_else(|| {
+        Error::Incomplete { operation: LIST, why: format!("{:?} is not a runner id", node.id) }
+    })?;
+    let manager = |m: ManagerNode| Manager { system_id: m.system_id, contacted_at: m.contacted_at };
+    Ok(Runner {
+        id,
+        description: node.description.unwrap_or_default(),
+        tags: tags(&node.tag_list.unwrap_or_default()),
+        paused: node.paused,
+        contacted_at: node.contacted_at,
+        managers: node.managers.unwrap_or_default().nodes.into_iter().map(manager).collect(),
+    })
+}
+
+/// Reads one page of GraphQL's list of all records.
+///
+/// # Errors
+/// When it is not such a page, or holds an error.
+pub fn read_page(body: &[u8]) -> Result<Vec<Runner>, Error> {
+    let envelope: Envelope =
+        serde_json::from_slice(body).map_err(|source| Error::Shape { operation: LIST, source })?;
+    if !envelope.errors.is_empty() {
+        return Err(match judge(LIST, &envelope.errors) {
+            Failure::Error(error) => error,
+            Failure::Refused(message) | Failure::TooComplex(message) => {
+                Error::Graphql { operation: LIST, message }
+            }
+        });
+    }
+    let runners = envelope.data.unwrap_or_default().remove("runners").unwrap_or_default();
+    let page: Connection =
+        serde_json::from_value(runners).map_err(|source| Error::Shape { operation: LIST, source })?;
+    page.nodes.into_iter().map(record).collect()
 }
 
 fn complexity(data: &Map<String, Value>) -> Option<Complexity> {

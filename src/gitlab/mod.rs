@@ -20,6 +20,8 @@ use secrecy::SecretString;
 use crate::model::{Runner, RunnerId, Tag};
 
 pub use error::Error;
+pub use graphql::read_page;
+pub use rest::read_runner;
 
 use http::Http;
 

@@ -33,6 +33,29 @@ pub(super) struct Detail {
     contacted_at: Option<Timestamp>,
 }
 
+impl Detail {
+    fn runner(self, managers: Vec<Manager>) -> Runner {
+        Runner {
+            id: self.id,
+            description: self.description.unwrap_or_default(),
+            tags: tags(&self.tag_list),
+            paused: self.paused,
+            contacted_at: self.contacted_at,
+            managers,
+        }
+    }
+}
+
+/// Reads REST's answer about one record, which has no managers in it.
+///
+/// # Errors
+/// When it is not such an answer.
+pub fn read_runner(body: &[u8]) -> Result<Runner, Error> {
+    let detail: Detail =
+        serde_json::from_slice(body).map_err(|source| Error::Shape { operation: "get_runner", source })?;
+    Ok(detail.runner(Vec::new()))
+}
+
 #[derive(Debug, Deserialize)]
 struct ManagerRow {
     system_id: String,
@@ -145,14 +168,7 @@ impl Client {
             tracing::debug!(runner = id.0, "the runner is gone");
             return Ok(None);
         };
-        Ok(Some(Runner {
-            id: detail.id,
-            description: detail.description.unwrap_or_default(),
-            tags: tags(&detail.tag_list),
-            paused: detail.paused,
-            contacted_at: detail.contacted_at,
-            managers,
-        }))
+        Ok(Some(detail.runner(managers)))
     }
 
     pub(super) async fn detail(&self, id: RunnerId) -> Result<Detail, Error> {

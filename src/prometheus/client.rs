@@ -151,30 +151,38 @@ impl Client {
         // POST: a query may be longer than an address.
         let request = self.transport.client.post(self.transport.url("api/v1/query")).form(&form);
         let (status, body) = self.transport.read(request, LONGEST).await?;
-        let Ok(parsed) = serde_json::from_slice::<Body>(&body) else {
-            return Err(Error::NotPrometheus { status: status.as_u16(), excerpt: transport::excerpt(&body) });
-        };
-        let data = match parsed.data {
-            Some(data) if parsed.status == "success" && status.is_success() => data,
-            _ => {
-                return Err(Error::Refused {
-                    status: status.as_u16(),
-                    kind: parsed.error_type.unwrap_or_else(|| parsed.status.clone()),
-                    message: parsed.error.unwrap_or_else(|| "no explanation".to_owned()),
-                });
-            }
-        };
-        if data.result_type != "vector" {
-            return Err(Error::NotAVector(data.result_type));
-        }
-        let rows: Vec<Row> =
-            serde_json::from_value(data.result).map_err(|error| Error::Form(error.to_string()))?;
-        Ok(Vector {
-            series: rows.into_iter().map(series).collect::<Result<_, _>>()?,
-            warnings: parsed.warnings,
-            infos: parsed.infos,
-        })
+        read_vector(status.as_u16(), &body)
     }
+}
+
+/// Reads the answer to an instant query.
+///
+/// # Errors
+/// When it holds no vector.
+pub fn read_vector(status: u16, body: &[u8]) -> Result<Vector, Error> {
+    let Ok(parsed) = serde_json::from_slice::<Body>(body) else {
+        return Err(Error::NotPrometheus { status, excerpt: transport::excerpt(body) });
+    };
+    let data = match parsed.data {
+        Some(data) if parsed.status == "success" && (200..300).contains(&status) => data,
+        _ => {
+            return Err(Error::Refused {
+                status,
+                kind: parsed.error_type.unwrap_or_else(|| parsed.status.clone()),
+                message: parsed.error.unwrap_or_else(|| "no explanation".to_owned()),
+            });
+        }
+    };
+    if data.result_type != "vector" {
+        return Err(Error::NotAVector(data.result_type));
+    }
+    let rows: Vec<Row> =
+        serde_json::from_value(data.result).map_err(|error| Error::Form(error.to_string()))?;
+    Ok(Vector {
+        series: rows.into_iter().map(series).collect::<Result<_, _>>()?,
+        warnings: parsed.warnings,
+        infos: parsed.infos,
+    })
 }
 
 fn series(row: Row) -> Result<Series, Error> {

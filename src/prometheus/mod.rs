@@ -8,5 +8,5 @@
 mod client;
 mod servers;
 
-pub use client::{Client, Error, Series, Vector};
+pub use client::{Client, Error, Series, Vector, read_vector};
 pub use servers::Servers;

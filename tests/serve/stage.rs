@@ -145,7 +145,10 @@ impl Stage {
         let config = self.dir.path().join("switchyard.toml");
         let address = self.address.to_string();
         let mut args = vec!["serve", "--config.file", config.to_str().unwrap()];
-        args.extend(["--web.listen-address", &address, "--log.level", "info,switchyard=debug"]);
+        args.extend(["--web.listen-address", &address]);
+        if !flags.contains(&"--log.level") {
+            args.extend(["--log.level", "info,switchyard=debug"]);
+        }
         args.extend(flags);
         let mut process = self.launch("switchyard", &args);
         process.ready(PATIENCE, || probe()).await.unwrap();

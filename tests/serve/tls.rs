@@ -18,9 +18,9 @@ use crate::{
     stage::{API_TOKEN, READ_TOKEN, Stage, WEBHOOK_TOKEN, alert, message},
 };
 
-const PASSWORD: &str = "open sesame";
+pub(crate) const PASSWORD: &str = "open sesame";
 
-fn hash(password: &str) -> String {
+pub(crate) fn hash(password: &str) -> String {
     // The lowest cost: bcrypt without optimisation is slow.
     bcrypt::hash(password, 4).unwrap()
 }
@@ -41,16 +41,16 @@ fn client(authority: &Authority, identity: Option<&Pair>) -> Client {
 }
 
 /// A stage whose program speaks TLS.
-struct Tls {
-    stage: Stage,
+pub(crate) struct Tls {
+    pub(crate) stage: Stage,
     authority: Authority,
-    client: Client,
-    base: String,
-    web: Value,
+    pub(crate) client: Client,
+    pub(crate) base: String,
+    pub(crate) web: Value,
 }
 
 impl Tls {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (stage, authority) = (Stage::new().await, Authority::new());
         authority.sign(&["127.0.0.1", "localhost"]).write(&stage, "server");
         stage.secret("ca.pem", &authority.pem());
@@ -66,9 +66,13 @@ impl Tls {
     }
 
     async fn start(&self) -> Process {
+        self.start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(&self, flags: &[&str]) -> Process {
         let file = self.write();
         self.stage
-            .serve(&["--web.config.file", &file], async || {
+            .serve(&[&["--web.config.file", &file][..], flags].concat(), async || {
                 let answer =
                     self.client.get(format!("{}/-/ready", self.base)).bearer_auth(API_TOKEN).send().await?;
                 ensure!(answer.status() == 200, "{answer:?}");
