@@ -19,7 +19,7 @@ const NAMED: usize = 3;
 
 /// What a person's request comes to.
 enum Judgement {
-    Decided(FleetPass),
+    Decided(Box<FleetPass>),
     Refused(Outcome, String),
     /// It stays open: the fleet drains.
     Waits(Waiting),
@@ -35,7 +35,7 @@ impl<'a> View<'a> {
         let (mut pass, granted) = match self.requested(request) {
             Judgement::Decided(mut pass) => {
                 pass.answers.push(answer(request, pass.outcome, pass.sentence.clone()));
-                (pass, true)
+                (*pass, true)
             }
             Judgement::Refused(outcome, sentence) => {
                 let mut pass = self.own();
@@ -149,7 +149,7 @@ impl<'a> View<'a> {
             return Judgement::Refused(Outcome::NothingToOverride, sentence);
         }
         match (closed.as_slice(), self.drained_by(wish.since)) {
-            ([], _) => Judgement::Decided(self.decided(&wish, to, gates)),
+            ([], _) => Judgement::Decided(Box::new(self.decided(&wish, to, gates))),
             ([Gate::Drained], Some(until)) if self.input.now < until => {
                 let sentence = self.held(&wish, to, &closed, gates).sentence;
                 let (to, author) = (to.clone(), request.author.clone());

@@ -105,7 +105,7 @@ impl WeeklyTime {
             let minutes = minutes % MINUTES_OF_A_DAY;
             let hour = i8::try_from(minutes / 60).ok()?;
             let minute = i8::try_from(minutes % 60).ok()?;
-            Some(zone.to_ambiguous_timestamp(date.at(hour, minute, 0, 0)).compatible().ok()?)
+            zone.to_ambiguous_timestamp(date.at(hour, minute, 0, 0)).compatible().ok()
         };
         if !self.days.contains(&date.weekday()) {
             return None;

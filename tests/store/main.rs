@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod people;
 mod places;
 mod processes;
 
@@ -19,6 +20,11 @@ use switchyard::{
 };
 use switchyard_lab::{parts::or_skip, postgres::Postgres};
 use tokio::runtime::Runtime;
+
+use people::{
+    a_proposal_is_answered_once_and_its_approval_is_looked_at_again, a_request_that_waits_stays_open,
+    each_act_names_the_holder,
+};
 
 const TERM: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -80,6 +86,9 @@ on_both! {
     promise_4_a_decision_waits_for_the_move_before_it,
     the_journal_knows_what_was_under_way,
     overrides_are_set_replaced_and_lifted_and_the_story_knows,
+    each_act_names_the_holder,
+    a_proposal_is_answered_once_and_its_approval_is_looked_at_again,
+    a_request_that_waits_stays_open,
     history_is_ordered_limited_filtered_and_json,
     pruning_keeps_what_counts,
     many_at_once_share_transactions_and_too_many_are_told_to_come_again,

@@ -1,0 +1,151 @@
+//! What people do, as the store sees it, on both kinds of database.
+
+use switchyard::{
+    model::{
+        Consent, Decision, Expected, Gate, Generation, MoveKind, MoveState, Override, OverrideKind, Proposed,
+        SignedDuration,
+    },
+    store::{Acted, Committed, Event, NewRequest, Person, ProposalAnswered},
+};
+
+use crate::{Place, at, cluster, decision, firing, fleet};
+
+fn person(holder: Option<&str>, second: i64) -> Person {
+    let expected = Some(Expected(holder.map(cluster)));
+    Person { author: "ann".into(), reason: "looked".into(), at: at(second), expected }
+}
+
+/// Blue holds the fleet, by this decision.
+fn adopted() -> Decision {
+    Decision {
+        kind: MoveKind::Adopt,
+        from: None,
+        to: cluster("blue"),
+        state: MoveState::Done,
+        finished_at: Some(at(0)),
+        signal: None,
+        ..decision(1, 0)
+    }
+}
+
+pub(crate) async fn each_act_names_the_holder(place: Place) {
+    let store = place.open().await;
+    let pause = Override {
+        fleet: Some(fleet()),
+        kind: OverrideKind::Pause,
+        reason: "work".into(),
+        author: "ann".into(),
+        since: at(1),
+        until: None,
+    };
+    let nobody = Some(Expected(None));
+    assert_eq!(store.set_override(&pause, nobody.as_ref()).await.unwrap(), Acted::Yes(()), "nobody holds it");
+    assert_eq!(store.commit_decision(&adopted()).await.unwrap(), Committed::Yes);
+    let blue = Some(cluster("blue"));
+    assert_eq!(store.set_override(&pause, nobody.as_ref()).await.unwrap(), Acted::HeldBy(blue.clone()));
+    let (rnd, kind) = (fleet(), OverrideKind::Pause);
+    let wrong = person(Some("green"), 2);
+    assert_eq!(store.lift_override(Some(&rnd), kind, &wrong).await.unwrap(), Acted::HeldBy(blue.clone()));
+    let none = SignedDuration::ZERO;
+    assert_eq!(store.acknowledge(&rnd, none, &wrong).await.unwrap(), Acted::HeldBy(blue));
+    assert_eq!(store.load(at(3)).await.unwrap().overrides, [pause], "nothing was done");
+    let right = person(Some("blue"), 3);
+    assert_eq!(store.lift_override(Some(&rnd), kind, &right).await.unwrap(), Acted::Yes(true));
+
+    // The cool-down of an adoption is none; that of a move is lifted once, while it lasts.
+    let hour = SignedDuration::from_hours(1);
+    let lift = async |holder, second| {
+        let done = store.acknowledge(&rnd, hour, &person(Some(holder), second)).await.unwrap();
+        let Acted::Yes(done) = done else { panic!("{done:?}") };
+        (done.latch, done.cool_down)
+    };
+    assert_eq!(lift("blue", 4).await, (None, None));
+    let second = Some(Generation(2));
+    assert_eq!(store.commit_decision(&decision(2, 5)).await.unwrap(), Committed::Yes);
+    assert!(store.finish_decision(&rnd, Generation(2), MoveState::Failed, at(10)).await.unwrap());
+    assert_eq!(lift("green", 11).await, (second, second), "a latch and a cool-down, each by itself");
+    assert_eq!(lift("green", 12).await, (None, None));
+    let latest = store.load(at(13)).await.unwrap().decisions.remove(&rnd).unwrap();
+    assert_eq!((latest.acknowledged_at, latest.cool_down_lifted_at), (Some(at(11)), Some(at(11))));
+    assert_eq!(latest.overridden, [Gate::Window]);
+    let said: Vec<String> =
+        store.history(Some(&rnd), 2).await.unwrap().iter().map(|e| format!("{e:?}")).collect();
+    assert!(said[0].contains("cool_down_lifted") && said[1].contains("acknowledged"), "{said:?}");
+    store.close().await.unwrap();
+}
+
+pub(crate) async fn a_proposal_is_answered_once_and_its_approval_is_looked_at_again(place: Place) {
+    let store = place.open().await;
+    assert_eq!(store.commit_decision(&adopted()).await.unwrap(), Committed::Yes);
+    let what = Proposed {
+        fleet: fleet(),
+        generation: Generation(2),
+        kind: MoveKind::Failover,
+        from: Some(cluster("blue")),
+        to: cluster("green"),
+        signal: Some(firing("f", 0, 0).key),
+    };
+    let proposal = store.propose(&what, "blue is dead", at(1), at(100)).await.unwrap();
+    assert_eq!(store.load(at(2)).await.unwrap().proposals, [proposal.clone()], "what goes in comes out");
+    let answer = async |consent, holder, second| {
+        store.answer_proposal(&fleet(), proposal.id, consent, &person(Some(holder), second)).await.unwrap()
+    };
+    let decided = Decision { proposal: Some(proposal.id), ..decision(2, 9) };
+    assert_eq!(store.commit_decision(&decided).await.unwrap(), Committed::NotApproved, "nobody has said yes");
+    assert_eq!(answer(Consent::Approved, "green", 3).await, Acted::HeldBy(Some(cluster("blue"))));
+    let Acted::Yes(ProposalAnswered::Yes(said)) = answer(Consent::Approved, "blue", 4).await else {
+        panic!()
+    };
+    assert_eq!(store.load(at(5)).await.unwrap().proposals, [said.clone()]);
+    let again = answer(Consent::Approved, "blue", 6).await;
+    assert_eq!(again, Acted::Yes(ProposalAnswered::Already(said.answer.unwrap())));
+
+    // Taken back between the pass that judged it and its commit.
+    assert!(matches!(answer(Consent::Rejected, "blue", 7).await, Acted::Yes(ProposalAnswered::Yes(_))));
+    assert_eq!(store.commit_decision(&decided).await.unwrap(), Committed::NotApproved);
+    assert_eq!(store.expire_proposals(at(100)).await.unwrap(), 0, "a rejection stands");
+    assert_eq!(store.load(at(101)).await.unwrap().proposals.len(), 1);
+
+    let next = store.propose(&what, "blue is dead", at(101), at(200)).await.unwrap();
+    let yes = store.answer_proposal(&fleet(), next.id, Consent::Approved, &person(Some("blue"), 102)).await;
+    assert!(matches!(yes.unwrap(), Acted::Yes(ProposalAnswered::Yes(_))));
+    let late = Decision { proposal: Some(next.id), ..decision(2, 200) };
+    assert_eq!(store.commit_decision(&late).await.unwrap(), Committed::NotApproved, "it has expired");
+    let decided = Decision { proposal: Some(next.id), ..decision(2, 199) };
+    assert_eq!(store.commit_decision(&decided).await.unwrap(), Committed::Yes);
+    let state = store.load(at(199)).await.unwrap();
+    assert_eq!(state.proposals, [], "the decision is taken");
+    assert_eq!(state.decisions[&fleet()], decided);
+    store.close().await.unwrap();
+}
+
+pub(crate) async fn a_request_that_waits_stays_open(place: Place) {
+    let store = place.open().await;
+    let request = NewRequest {
+        fleet: fleet(),
+        to: cluster("green"),
+        expected: None,
+        reason: "maintenance".into(),
+        author: "ann".into(),
+        at: at(1),
+        overrides: vec![Gate::Window, Gate::Drained],
+    };
+    let id = store.add_request(&request).await.unwrap();
+    let event = |second| Event {
+        at: at(second),
+        fleet: Some(fleet()),
+        outcome: "waiting".into(),
+        sentence: "it drains".into(),
+        author: Some("ann".into()),
+    };
+    assert!(store.hold_request(id, &event(2)).await.unwrap());
+    assert!(!store.hold_request(id, &event(3)).await.unwrap(), "once");
+    let open = store.open_requests().await.unwrap();
+    assert_eq!((open[0].waiting_since, &open[0].overrides), (Some(at(2)), &request.overrides));
+    store.answer_request(id, "decided", "it goes", Some(Generation(7)), at(4)).await.unwrap();
+    let record = store.request(id).await.unwrap().unwrap();
+    assert_eq!((record.generation, record.answered_at), (Some(Generation(7)), Some(at(4))));
+    assert_eq!(store.request(id + 1).await.unwrap(), None);
+    assert!(store.open_requests().await.unwrap().is_empty());
+    store.close().await.unwrap();
+}
