@@ -42,12 +42,12 @@ async fn a_pipeline_counts_from_its_first_job_on_the_runners_to_its_end() {
     let create = reqwest::Client::new().post(format!("{url}/api/v4/projects/{project}/pipeline"));
     let create = create.bearer_auth(token).json(&json!({"ref": "main"}));
     let created: Value = create.send().await.unwrap().json().await.unwrap();
-    let pipeline = Pipeline { project, id: created["id"].as_u64().unwrap() };
+    let one = vec![Pipeline { project, id: created["id"].as_u64().unwrap() }];
     assert_eq!(seen().await.unwrap(), [], "it is bound to no cluster yet");
     let job = take(&url, &blue.token).await;
-    assert_eq!(seen().await.unwrap(), [pipeline.clone()]);
+    assert_eq!(seen().await.unwrap(), one);
     finish(&url, job).await;
-    assert_eq!(seen().await.unwrap(), [pipeline], "its second job waits");
+    assert_eq!(seen().await.unwrap(), one, "its second job waits");
     let job = take(&url, &blue.token).await;
     finish(&url, job).await;
     assert_eq!(seen().await.unwrap(), [], "it is done");

@@ -86,7 +86,7 @@ pub(crate) async fn a_proposal_is_answered_once_and_its_approval_is_looked_at_ag
         signal: Some(firing("f", 0, 0).key),
     };
     let proposal = store.propose(&what, "blue is dead", at(1), at(100)).await.unwrap();
-    assert_eq!(store.load(at(2)).await.unwrap().proposals, [proposal.clone()], "what goes in comes out");
+    assert_eq!(store.load(at(2)).await.unwrap().proposals, vec![proposal.clone()], "in and out");
     let answer = async |consent, holder, second| {
         store.answer_proposal(&fleet(), proposal.id, consent, &person(Some(holder), second)).await.unwrap()
     };
@@ -96,7 +96,7 @@ pub(crate) async fn a_proposal_is_answered_once_and_its_approval_is_looked_at_ag
     let Acted::Yes(ProposalAnswered::Yes(said)) = answer(Consent::Approved, "blue", 4).await else {
         panic!()
     };
-    assert_eq!(store.load(at(5)).await.unwrap().proposals, [said.clone()]);
+    assert_eq!(store.load(at(5)).await.unwrap().proposals, vec![said.clone()]);
     let again = answer(Consent::Approved, "blue", 6).await;
     assert_eq!(again, Acted::Yes(ProposalAnswered::Already(said.answer.unwrap())));
 
