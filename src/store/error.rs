@@ -111,7 +111,10 @@ impl Error {
 
 fn database_is_transient(error: &sqlx::Error) -> bool {
     match error {
+        // A connection that is cut while it is made ends as a breach of the protocol, or of TLS.
         sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,

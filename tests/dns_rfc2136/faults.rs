@@ -175,3 +175,14 @@ async fn a_step_that_was_not_read_is_not_sent() {
     }
     assert_eq!(server.updates(), 0);
 }
+
+#[tokio::test]
+async fn no_update_is_sent_after_its_deadline() {
+    let (server, provider) = start().await;
+    let view = provider.observe(NAME, RecordType::Cname).await;
+    let late = Fence { deadline: Some(switchyard::clock::boot_time()), ..fence(1) };
+    let outcome = provider.apply(&late, &step(RecordType::Cname, &view, set(30, &[GREEN]))).await;
+    let StepOutcome::Failed { why, transient: true } = outcome else { panic!("{outcome:?}") };
+    assert!(why.contains("nothing was sent"), "{why}");
+    assert_eq!(server.updates(), 0);
+}

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::future::join;
-use switchyard::model::{RunnerId, StepOutcome, TagChange, TagStep};
+use switchyard::{
+    clock,
+    model::{RunnerId, StepOutcome, TagChange, TagStep},
+};
 use switchyard_lab::gitlab::{Fault, Kind, Match, Outage, RunnerSpec, TokenSpec};
 
 use crate::{Bench, SCOPES, tag};
@@ -217,4 +220,18 @@ async fn two_steps_on_one_record_do_not_overwrite_each_other() {
     let outcomes = join(bench.client.apply(&first), bench.client.apply(&other)).await;
     assert_eq!(outcomes, (StepOutcome::Done, StepOutcome::Done));
     assert_eq!(bench.admin().tags(blue.0), ["ops-runner", "rnd-runner", "runner-a"]);
+}
+
+/// A process that was frozen between the look and the write, or that waited too long for its turn.
+#[tokio::test]
+async fn no_write_is_sent_after_its_deadline() {
+    let bench = Bench::new();
+    let blue = RunnerId(bench.admin().create_runner(RunnerSpec::new("blue", &["runner-a"])).id);
+    bench.admin().fault(Fault::new(get(), Kind::Latency { ms: 300 }));
+    let soon = clock::boot_time().after(Duration::from_millis(100));
+    assert_failed(bench.client.apply_before(&add(blue), Some(soon)).await, true, "another process may lead");
+    assert_eq!(bench.admin().count("update_runner"), 0);
+    bench.admin().clear_faults();
+    let later = clock::boot_time().after(Duration::from_secs(60));
+    assert_eq!(bench.client.apply_before(&add(blue), Some(later)).await, StepOutcome::Done);
 }

@@ -1,4 +1,4 @@
-//! The real program as a process: webhooks, start and end, reload, API, command line, metrics.
+//! The real program as a process: webhooks, start and end, reload, API, command line, metrics, replicas.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
@@ -11,6 +11,7 @@ mod lifecycle;
 mod metrics;
 mod people;
 mod reload;
+mod replicas;
 mod stage;
 mod standins;
 mod storm;

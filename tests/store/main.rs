@@ -5,6 +5,7 @@
 mod people;
 mod places;
 mod processes;
+mod replicas;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,0 +1,438 @@
+//! Two of the program on one real PostgreSQL: whatever happens to the one that leads, never do both act, and the other
+//! brings the move to its end.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
+use switchyard::model::Timestamp;
+use switchyard_lab::{
+    gitlab::{Fault, Kind, Match, TokenSpec},
+    http,
+    parts::{Missing, or_skip},
+    ports,
+    postgres::Postgres,
+    switchyard::Switchyard,
+    tcp::Relay,
+    wait::{PATIENCE, until},
+};
+
+use crate::stage::{API_TOKEN, BINARY, READ_TOKEN, Stage, WEBHOOK_TOKEN, alert, message, terminate};
+
+/// Long enough for a busy machine to renew in time, short enough to wait for its end.
+const LEASE: Duration = Duration::from_secs(6);
+
+struct Replica {
+    /// The name of its GitLab token, too.
+    name: &'static str,
+    switchyard: Switchyard,
+    /// Its way to the database.
+    relay: Relay,
+}
+
+impl Replica {
+    async fn send(&self, method: Method, path: &str, token: &str, body: &Value) -> Result<(u16, String)> {
+        let request = http::client().request(method, format!("{}{path}", self.switchyard.url()));
+        let answer = request.timeout(PATIENCE).bearer_auth(token).json(body).send().await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await?))
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.send(Method::GET, path, READ_TOKEN, &Value::Null).await.unwrap()
+    }
+
+    async fn leads(&self) -> Result<bool> {
+        Ok(self.send(Method::GET, "/-/leader", "", &Value::Null).await?.0 == 200)
+    }
+
+    async fn fleet_until(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        until(PATIENCE, &format!("{}: {what}", self.name), async || {
+            let (_, body) = self.send(Method::GET, "/api/v1/fleets/rnd", READ_TOKEN, &Value::Null).await?;
+            ensure!(is(&serde_json::from_str(&body)?), "{body}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+
+    /// A person asks for a move; nobody waits for the answer.
+    fn switch(&self, to: &str, from: &str) {
+        let url = format!("{}/api/v1/fleets/rnd/switch", self.switchyard.url());
+        let body = json!({"to": to, "from": from, "reason": "maintenance", "author": "ada"});
+        let request = http::client().post(url).timeout(PATIENCE).bearer_auth(API_TOKEN).json(&body);
+        tokio::spawn(request.send());
+    }
+}
+
+struct Pair {
+    stage: Stage,
+    database: String,
+    /// Leads in the beginning.
+    a: Replica,
+    b: Replica,
+    /// Who led since when, by the clock of the database.
+    terms: Vec<(&'static str, Timestamp)>,
+    _server: Arc<Postgres>,
+}
+
+/// Blue holds the fleet, green stands by.
+impl Pair {
+    async fn new() -> Option<Self> {
+        Self::with([Path::new(BINARY); 2], "2s").await
+    }
+
+    async fn with([a, b]: [&Path; 2], gitlab_timeout: &str) -> Option<Self> {
+        let server = or_skip(Postgres::shared().await)?;
+        let database = server.database().await.unwrap();
+        let mut stage = Stage::new().await;
+        stage.settings["gitlab"]["timeout"] = gitlab_timeout.into();
+        let a = replica(&stage, &server, &database, "replica-a", a).await;
+        let first = Pair::term(&database).await.unwrap();
+        let b = replica(&stage, &server, &database, "replica-b", b).await;
+        a.fleet_until("blue is the holder", |fleet| fleet["generation"] == 1).await;
+        let mut pair = Self { stage, database, a, b, terms: Vec::new(), _server: server };
+        assert!(pair.a.leads().await.unwrap() && !pair.b.leads().await.unwrap());
+        pair.terms.push((pair.a.name, first.1));
+        Some(pair)
+    }
+
+    async fn sql(&self) -> PgConnection {
+        PgConnection::connect(&self.database).await.unwrap()
+    }
+
+    /// Epoch and beginning of the term of whoever led last.
+    async fn term(database: &str) -> Result<(i64, Timestamp)> {
+        let mut sql = PgConnection::connect(database).await?;
+        let (epoch, since): (i64, i64) =
+            sqlx::query_as("SELECT epoch, since FROM lease").fetch_one(&mut sql).await?;
+        Ok((epoch, Timestamp::from_millisecond(since)?))
+    }
+
+    /// Waits until the second one leads. At no time do both say so.
+    async fn taken_over(&mut self) {
+        let (a, b) = (&self.a, &self.b);
+        until(PATIENCE, "the survivor leads", async || {
+            // A process that is dead or frozen does not say that it leads.
+            let first = tokio::time::timeout(Duration::from_millis(300), a.leads()).await;
+            let first = matches!(first, Ok(Ok(true)));
+            let second = b.leads().await?;
+            assert!(!(first && second && a.leads().await.unwrap_or(false)), "both lead");
+            ensure!(second, "the first one leads: {first}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let (epoch, since) = Self::term(&self.database).await.unwrap();
+        assert_eq!(epoch, 2, "one after the other");
+        self.terms.push((self.b.name, since));
+    }
+
+    /// The survivor has brought the move to green to its end, and it was one move.
+    async fn finished_by_the_survivor(&self) {
+        let done = |fleet: &Value| fleet["decision"]["to"] == "green" && fleet["decision"]["state"] == "done";
+        self.b.fleet_until("the move is done", done).await;
+        assert_eq!(self.stage.gitlab.admin().holders("rnd-runner"), self.stage.green);
+        let mut sql = self.sql().await;
+        let moves: i64 = sqlx::query_scalar("SELECT count(*) FROM decision WHERE kind <> 'adopt'")
+            .fetch_one(&mut sql)
+            .await
+            .unwrap();
+        assert_eq!(moves, 1);
+    }
+
+    /// Every write in GitLab was made by the replica that led at that moment; and the journal knows under which epoch.
+    async fn never_two_acted(&self) {
+        let changes = self.stage.gitlab.admin().audit();
+        let writes: Vec<_> = changes.iter().filter(|c| c.token.starts_with("replica-")).collect();
+        assert!(!writes.is_empty());
+        for write in &writes {
+            let leader = self.terms.iter().rev().find(|(_, since)| *since <= write.at).map(|(name, _)| *name);
+            assert_eq!(leader, Some(write.token.as_str()), "{write:?}\nterms: {:?}", self.terms);
+        }
+        let steps = self.steps().await;
+        for (number, (name, _)) in (1..).zip(&self.terms) {
+            let journaled = steps.iter().filter(|(epoch, ..)| *epoch == number).count();
+            let written = writes.iter().filter(|write| write.token == *name).count();
+            assert!(written <= journaled, "{name} wrote {written} times for {journaled} steps: {steps:?}");
+        }
+        assert!(
+            steps.iter().all(|(_, outcome, _)| outcome.is_some()),
+            "what is not known is unknown: {steps:?}"
+        );
+    }
+
+    /// Epoch, outcome and detail of every step.
+    async fn steps(&self) -> Vec<(i64, Option<String>, Option<String>)> {
+        sqlx::query_as("SELECT epoch, outcome, detail FROM step ORDER BY id")
+            .fetch_all(&mut self.sql().await)
+            .await
+            .unwrap()
+    }
+
+    /// What was refused because it came from a former leader.
+    async fn refused(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT sentence FROM event WHERE outcome = 'fenced' ORDER BY id")
+            .fetch_all(&mut self.sql().await)
+            .await
+            .unwrap()
+    }
+
+    fn slow(&self, operation: &str, latency: Duration) {
+        let ms = latency.as_millis().try_into().unwrap();
+        self.stage.gitlab.admin().fault(Fault::new(Match::operation(operation), Kind::Latency { ms }));
+    }
+}
+
+async fn replica(
+    stage: &Stage,
+    server: &Postgres,
+    database: &str,
+    name: &'static str,
+    binary: &Path,
+) -> Replica {
+    let relay = Relay::start(server.address()).await.unwrap();
+    let dir = stage.dir().join(name);
+    fs::create_dir(&dir).unwrap();
+    let address = ports::free_address().unwrap();
+    let token = stage.gitlab.admin().create_token(TokenSpec::admin(name, &["read_api", "manage_runner"]));
+    let mut settings = stage.settings.clone();
+    settings["gitlab"]["token_file"] = json!(stage.secret(&format!("{name}-token"), &token));
+    settings["web"]["url"] = format!("http://{address}").into();
+    let url = database.replace(&server.address().to_string(), &relay.address().to_string());
+    settings["store"] = json!({ "url": url, "lease": format!("{LEASE:?}") });
+    let switchyard = Switchyard::start(binary, address, &settings, &dir).await.unwrap();
+    Replica { name, switchyard, relay }
+}
+
+#[tokio::test]
+async fn a_standby_shows_everything_and_does_nothing_until_the_leader_gives_the_lease_back() {
+    let Some(mut pair) = Pair::new().await else { return };
+    let standby = &pair.b;
+    for path in ["/metrics", "/-/healthy", "/-/ready", "/api/v1/fleets", "/api/v1/explain", "/api/v1/history"]
+    {
+        assert_eq!(standby.get(path).await.0, 200, "{path}");
+    }
+    let leader = format!("listening on {}", pair.a.switchyard.url().trim_start_matches("http://"));
+    let who: Value = serde_json::from_str(&standby.get("/api/v1/leader").await.1).unwrap();
+    assert_eq!((&who["role"], &who["leader"]["epoch"]), (&json!("stands_by"), &json!(1)));
+    assert!(who["leader"]["name"].as_str().unwrap().contains(&leader), "{who}");
+    let alerts = message(&[alert("f", "failover", "blue", None)]);
+    let why = json!({"reason": "work", "author": "ada"});
+    for (path, token, body) in [
+        ("/api/v1/alerts", WEBHOOK_TOKEN, &alerts),
+        ("/api/v1/pause", API_TOKEN, &why),
+        ("/api/v1/fleets/rnd/ack", API_TOKEN, &why),
+    ] {
+        let (status, said) = standby.send(Method::POST, path, token, body).await.unwrap();
+        assert_eq!(status, 503, "{path}: {said}");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["outcome"], "held:leader");
+        assert!(said["detail"].as_str().unwrap().contains(&leader), "{said}");
+        // Who may not act is told that first.
+        assert_eq!(standby.send(Method::POST, path, "wrong", body).await.unwrap().0, 401, "{path}");
+    }
+    assert_eq!(standby.send(Method::POST, "/-/reload", API_TOKEN, &why).await.unwrap().0, 200, "for itself");
+    let page = standby.switchyard.metrics().await.unwrap();
+    let value = |name| page.value(name, &[]);
+    assert_eq!((value("switchyard_leader"), value("switchyard_lease_epoch")), (Some(0.0), Some(1.0)));
+    let gate = page.value("switchyard_gate_open", &[("fleet", "rnd"), ("gate", "leader")]);
+    assert_eq!(gate, Some(0.0));
+    let page = pair.a.switchyard.metrics().await.unwrap();
+    assert_eq!(page.value("switchyard_leader", &[]), Some(1.0));
+
+    // It ends: nobody has to wait for the end of the lease.
+    pair.a.switchyard.terminate().await.unwrap();
+    let given_back = tokio::time::Instant::now();
+    pair.taken_over().await;
+    assert!(given_back.elapsed() < LEASE, "the lease was not given back");
+    pair.b.switch("green", "blue");
+    pair.finished_by_the_survivor().await;
+    pair.never_two_acted().await;
+    let log = fs::read_to_string(pair.stage.dir().join("replica-b/switchyard.log")).unwrap();
+    assert!(!log.contains("level=error"), "{log}");
+}
+
+#[tokio::test]
+async fn promise_5_a_leader_killed_in_the_middle_of_a_move_and_the_survivor_finishes_it() {
+    let Some(mut pair) = Pair::new().await else { return };
+    pair.slow("^update_runner$", Duration::from_millis(700));
+    pair.a.switch("green", "blue");
+    until(PATIENCE, "steps are under way", async || {
+        let steps = pair.steps().await;
+        ensure!(!steps.is_empty(), "none yet");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    pair.a.switchyard.kill9().await.unwrap();
+    pair.taken_over().await;
+    pair.finished_by_the_survivor().await;
+    pair.never_two_acted().await;
+    let steps = pair.steps().await;
+    let interrupted = |(epoch, outcome, detail): &(i64, Option<String>, Option<String>)| {
+        (*epoch, outcome.as_deref(), detail.as_deref()) == (1, Some("unknown"), Some("interrupted"))
+    };
+    assert!(steps.iter().any(interrupted) && steps.iter().any(|(epoch, ..)| *epoch == 2), "{steps:?}");
+
+    // It comes back as the one that stands by.
+    pair.a.switchyard.restart().await.unwrap();
+    assert!(!pair.a.leads().await.unwrap() && pair.b.leads().await.unwrap());
+}
+
+/// Frozen between the look at a record and the write to it: the most dangerous moment there is.
+#[tokio::test]
+async fn a_leader_frozen_in_the_middle_of_a_plan_does_not_act_when_it_thaws() {
+    // The answer to the look is there when it thaws, and no time-out of the client comes before it.
+    let Some(mut pair) = Pair::with([Path::new(BINARY); 2], "1m").await else { return };
+    pair.slow("^get_runner$", Duration::from_millis(1000));
+    let looked = pair.stage.gitlab.admin().count("get_runner");
+    pair.a.switch("green", "blue");
+    until(PATIENCE, "both records are looked at", async || {
+        // Counted when the answer leaves, so the journal has to say that the look has begun.
+        let steps = pair.steps().await;
+        ensure!(steps.len() == 2 && pair.stage.gitlab.admin().count("get_runner") == looked, "{steps:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    pair.a.switchyard.process().pause().unwrap();
+    pair.taken_over().await;
+    pair.finished_by_the_survivor().await;
+    let before = pair.stage.gitlab.admin().audit().len();
+    pair.a.switchyard.process().resume().unwrap();
+
+    // What it was about to tell the journal is refused there, and that is written down.
+    let refused = until(PATIENCE, "the former leader was refused", async || {
+        let refused = pair.refused().await;
+        ensure!(!refused.is_empty(), "not yet");
+        Ok(refused)
+    })
+    .await
+    .unwrap();
+    assert!(refused[0].starts_with("refused from a former leader: the outcome of step "), "{refused:?}");
+    assert!(refused[0].contains("epoch 1 is over") && refused[0].contains("(epoch 2)"), "{refused:?}");
+    pair.a
+        .fleet_until("it stands by", |fleet| {
+            fleet["gates"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|gate| gate["gate"] == "leader" && gate["open"] == false)
+        })
+        .await;
+    assert!(!pair.a.leads().await.unwrap());
+    let changes = pair.stage.gitlab.admin().audit();
+    assert_eq!(changes.len(), before, "it wrote after it was thawed: {changes:?}");
+    assert!(changes.iter().all(|c| c.token != pair.a.name), "all was done by the other one: {changes:?}");
+    pair.never_two_acted().await;
+}
+
+#[tokio::test]
+async fn a_leader_cut_off_from_the_database_stops_before_its_lease_can_end_elsewhere() {
+    let Some(mut pair) = Pair::new().await else { return };
+    pair.slow("^update_runner$", Duration::from_millis(700));
+    pair.a.switch("green", "blue");
+    until(PATIENCE, "something was written", async || {
+        let written = pair.stage.gitlab.admin().audit().iter().any(|c| c.token == pair.a.name);
+        ensure!(written, "not yet");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    // Packets vanish: nobody is told that the connections are dead.
+    pair.a.relay.silence();
+    until(PATIENCE, "the leader has stopped", async || {
+        ensure!(!pair.a.leads().await?, "it leads");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let (epoch, _) = Pair::term(&pair.database).await.unwrap();
+    assert_eq!(epoch, 1, "it stopped while the lease was its own");
+    pair.taken_over().await;
+    pair.finished_by_the_survivor().await;
+    pair.never_two_acted().await;
+    let page = pair.a.switchyard.metrics().await.unwrap();
+    assert_eq!(page.value("switchyard_leader", &[]), Some(0.0));
+    assert!(page.value("switchyard_lease_renewal_failures_total", &[]) >= Some(1.0));
+    // Its page says how things were; it lives.
+    assert_eq!(pair.a.get("/-/healthy").await.0, 200);
+
+    pair.a.relay.mend();
+    until(PATIENCE, "it knows the new leader", async || {
+        let (_, who) = pair.a.send(Method::GET, "/api/v1/leader", READ_TOKEN, &Value::Null).await?;
+        let who: Value = serde_json::from_str(&who)?;
+        ensure!(who["leader"]["epoch"] == 2, "{who}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(pair.b.leads().await.unwrap() && !pair.a.leads().await.unwrap());
+}
+
+/// The program with a wall clock that a file can set. The file's name is that of the script with `.time`.
+fn with_clock(dir: &Path, name: &str) -> Result<PathBuf, Missing> {
+    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+    if !Path::new(library).is_file() {
+        return Err(Missing { part: library.to_owned(), mend: "scripts/setup test" });
+    }
+    let script = dir.join(name);
+    let time = script.with_extension("time");
+    let text = format!(
+        "#!/bin/sh\nexec env LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1 \
+         {BINARY} \"$@\"\n",
+        time.display()
+    );
+    fs::write(&time, "+0").unwrap();
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    Ok(script)
+}
+
+#[tokio::test]
+async fn clocks_that_jump_change_nobodys_lease() {
+    let dir = tempfile::tempdir().unwrap();
+    let clocks = ["a", "b"].map(|name| with_clock(dir.path(), name).map_err(Into::into));
+    let [Some(a), Some(b)] = clocks.map(or_skip) else { return };
+    let Some(mut pair) = Pair::with([&a, &b], "2s").await else { return };
+    let set = |script: &Path, time: &str| fs::write(script.with_extension("time"), time).unwrap();
+    let wall = async |replica: &Replica| -> Result<Timestamp> {
+        let page = replica.switchyard.metrics().await?;
+        let seconds = page.value("switchyard_pass_last_timestamp_seconds", &[]).context("no pass")?;
+        Ok(Timestamp::from_second(seconds as i64)?)
+    };
+    let renewals = async |pair: &Pair| -> i64 {
+        sqlx::query_scalar("SELECT renewals FROM lease").fetch_one(&mut pair.sql().await).await.unwrap()
+    };
+    let real = switchyard::world::Live::clock();
+    for (first, second) in [("+2h", "-1d"), ("-3d", "+30d"), ("+0", "+2h")] {
+        set(&a, first);
+        set(&b, second);
+        let before = renewals(&pair).await;
+        // A whole term and more: six renewals are one.
+        until(PATIENCE, "the leader has renewed for more than a term", async || {
+            ensure!(renewals(&pair).await >= before + 8, "not yet");
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(Pair::term(&pair.database).await.unwrap().0, 1, "{first} {second}: somebody took over");
+        assert!(pair.a.leads().await.unwrap() && !pair.b.leads().await.unwrap());
+    }
+    let jumped = wall(&pair.b).await.unwrap().duration_since(real);
+    assert!(jumped > jiff::SignedDuration::from_mins(90), "its clock did not jump: {jumped}");
+
+    // The leader dies; the other one's clock makes it neither early nor late.
+    pair.a.switchyard.kill9().await.unwrap();
+    pair.taken_over().await;
+    terminate(pair.b.switchyard.process());
+}
