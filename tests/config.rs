@@ -7,6 +7,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use secrecy::ExposeSecret;
@@ -44,8 +45,15 @@ fn lines(problems: &Problems) -> Vec<String> {
 /// A directory with every secret that the shipped examples name, readable by their owner only.
 fn etc() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let names =
-        ["gitlab-token", "webhook-token", "api-token", "read-token", "tsig-secret", "prometheus-token"];
+    let names = [
+        "gitlab-token",
+        "webhook-token",
+        "api-token",
+        "read-token",
+        "tsig-secret",
+        "prometheus-token",
+        "database-password",
+    ];
     for name in names {
         let path = dir.path().join(name);
         fs::write(&path, format!("secret-of-{name}\r\n")).unwrap();
@@ -302,5 +310,51 @@ fn the_reference_lists_every_key_with_its_default_and_no_other() {
     }
     for path in documented.keys() {
         assert!(exists.contains_key(path), "docs/configuration.md documents {path}, which does not exist");
+    }
+}
+
+/// The address of a PostgreSQL, and the password that belongs to it but does not stand beside it.
+#[test]
+fn a_store_that_replicas_share() {
+    let config = shipped("replicas.toml", &[]).unwrap();
+    let url =
+        "postgres://switchyard:secret-of-database-password@db.example.com/switchyard?sslmode=verify-full";
+    assert_eq!(config.store.url.expose_secret(), url);
+    assert_eq!(config.store.lease, Duration::from_secs(30));
+    assert!(!format!("{config:?}").contains("secret-of-database-password"));
+
+    let with = |url: &str, password: &str, lease: &str| {
+        let variables = [
+            ("SWITCHYARD__STORE__URL", url),
+            ("SWITCHYARD__STORE__PASSWORD", password),
+            ("SWITCHYARD__STORE__LEASE", lease),
+        ];
+        shipped("replicas.toml", &variables)
+    };
+    let odd = with("postgresql://u@localhost/db", "p@ss:w/rd%41", "1m").unwrap();
+    let read = url::Url::parse(odd.store.url.expose_secret()).unwrap();
+    assert_eq!(read.password(), Some("p%40ss%3Aw%2Frd%2541"), "it is one part of an address");
+    assert!(odd.warnings().is_empty(), "nothing leaves this machine: {:?}", odd.warnings());
+    let socket = with("postgres:///db?host=/var/run/postgresql", "secret", "1m").unwrap();
+    assert!(socket.store.url.expose_secret().ends_with("&password=secret") && socket.warnings().is_empty());
+    let given = with("postgres://u:hidden@localhost/db", "other", "1m").unwrap();
+    assert!(given.store.url.expose_secret().contains(":other@"), "the key of its own wins");
+
+    let warned = |url: &str, lease: &str| -> Vec<String> {
+        with(url, "secret", lease).unwrap().warnings().iter().map(|w| w.path.clone()).collect()
+    };
+    assert_eq!(warned("postgres://u@db.example.com/db", "1m"), ["store.url"], "it may be in clear text");
+    assert_eq!(warned("postgres://u@db.example.com/db?sslmode=require", "1m"), ["store.url"]);
+    assert_eq!(warned("postgres://u@127.0.0.1/db", "20s"), ["store.lease"], "a step may need longer");
+    for (url, lease, wrong) in [
+        ("postgres://u@db/db?sslmod=require", "1m", "has a parameter that is not known"),
+        ("postgres://u@db/db?password=hidden", "1m", "holds a password"),
+        ("postgres://u@db/db?sslmode=yes", "1m", "has an sslmode that is not known"),
+        ("postgres://u@db", "1m", "names no database"),
+        ("mysql://u:hidden@db/db", "1m", "is neither SQLite nor PostgreSQL"),
+        ("postgres://u@db/db", "1s", "is shorter than 2s"),
+    ] {
+        let said = with(url, "secret", lease).unwrap_err().to_string();
+        assert!(said.contains(wrong) && !said.contains("hidden"), "{url}: {said}");
     }
 }
