@@ -91,8 +91,18 @@ fn postgres(table: &Table<'_>, given: &str, password: Option<&SecretString>) -> 
     }
     if let Some(password) = password {
         if url.host().is_some() {
-            // Only an address without host, or of a scheme that has none, refuses a password.
-            let _ = url.set_password(Some(password.expose_secret()));
+            // `set_password` takes a `%` for the begin of what is encoded already. Only an address without host refuses one.
+            let encoded: String = password
+                .expose_secret()
+                .bytes()
+                .map(|byte| match byte {
+                    b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => {
+                        char::from(byte).to_string()
+                    }
+                    other => format!("%{other:02X}"),
+                })
+                .collect();
+            let _ = url.set_password(Some(&encoded));
         } else {
             url.query_pairs_mut().append_pair("password", password.expose_secret());
         }
