@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help fuzz demo test release bench fmt lint docs alerts-test
+.PHONY: help fuzz demo test release bench fmt lint docs alerts-test storm
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,6 +16,9 @@ test: ## set up what is missing, then test the rules and everything else
 
 release: ## build target/dist/switchyard, one static binary
 	scripts/release
+storm: ## random stories until stopped (ARGS='--seed 7 --storms 100'); one that breaks a promise is shown as small as it goes
+	cargo build --release -p switchyard-lab --bin storm
+	$${CARGO_TARGET_DIR:-target}/release/storm $(ARGS)
 
 bench: ## measure
 	scripts/setup test

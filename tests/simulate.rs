@@ -6,9 +6,11 @@
 use std::{fs, path::PathBuf};
 
 use switchyard::{
-    decide::judges,
+    decide::{Judges, judges},
+    model::{Gate, Leadership, MoveKind},
     simulate::{Report, Story, parse, play},
 };
+use switchyard_lab::values::Case;
 
 fn stories() -> Vec<(PathBuf, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
@@ -77,4 +79,50 @@ prometheus 2
     let said = parse(text).unwrap_err().to_string();
     let expected = include_str!("fixtures/bad.story.expected");
     assert_eq!(said, expected.trim_end(), "{said}");
+}
+
+/// All gates but the `N`-th.
+fn without<const N: usize>(kind: MoveKind, gate: Gate) -> bool {
+    Gate::ALL.get(N) != Some(&gate) && judges(kind, gate)
+}
+
+macro_rules! without {
+    ($($n:literal)*) => { [$(without::<$n> as Judges),*] };
+}
+
+const WITHOUT: [Judges; 24] = without!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
+
+/// A gate that nobody misses is not there.
+#[tokio::test]
+async fn switching_off_any_single_gate_is_noticed() {
+    assert!(Gate::ALL.len() <= WITHOUT.len(), "make WITHOUT longer");
+    let stories = stories();
+    let mut unnoticed = Vec::new();
+    for (gate, judges) in Gate::ALL.into_iter().zip(WITHOUT) {
+        if gate == Gate::Leader {
+            // A simulated store has one process: the pure judgement of one that stands by.
+            let mut case = Case::blue_dies();
+            case.leadership = Leadership::StandsBy { leader: None };
+            assert!(case.decide().decision.is_none());
+            case.judges = judges;
+            assert!(case.decide().decision.is_some(), "leader is not what held");
+            continue;
+        }
+        let mut noticed = false;
+        for (path, text) in stories.iter().filter(|(_, text)| text.contains(gate.as_str())) {
+            let report = play(&read(path, text), judges).await.unwrap();
+            if !report.is_good() {
+                noticed = true;
+                break;
+            }
+        }
+        if !noticed {
+            unnoticed.push(gate.as_str());
+        }
+    }
+    assert!(
+        unnoticed.is_empty(),
+        "no story goes wrong without {}: add one to tests/stories with `expect outcome held:GATE`",
+        unnoticed.join(", ")
+    );
 }

@@ -127,9 +127,11 @@ impl FleetRunners {
             let clusters = clusters.iter().cloned().collect();
             return Some(SharedRunner { runner: *runner, clusters, selected: true });
         }
-        self.pools.values().flatten().find_map(|runner| {
+        // The record's own cluster counts although none of its processes may be seen: it may just have died.
+        let records = self.pools.iter().flat_map(|(cluster, pool)| pool.iter().map(move |r| (cluster, r)));
+        records.into_iter().find_map(|(cluster, runner)| {
             let polls_from = runner.managers.iter().filter_map(|m| managers.get(&m.system_id)).flatten();
-            let clusters: BTreeSet<ClusterName> = polls_from.cloned().collect();
+            let clusters: BTreeSet<ClusterName> = polls_from.chain([cluster]).cloned().collect();
             (clusters.len() > 1).then_some(SharedRunner { runner: runner.id, clusters, selected: false })
         })
     }

@@ -25,7 +25,7 @@ use crate::{
     decide::Judges,
     intake::Intake,
     metrics::Metrics,
-    model::{ClusterName, FleetName, RunnerId, SignedDuration, StepOutcome, Timestamp, Topology},
+    model::{ClusterName, FleetName, MoveState, RunnerId, SignedDuration, StepOutcome, Timestamp, Topology},
     reconcile::{Reconciler, Setup, Wake},
     status::Status,
     store::{self, HistoryEntry, Holder, Store},
@@ -125,6 +125,10 @@ pub(super) struct Player<'a> {
     seen_entry: i64,
     seen_sent: usize,
     watchdog: Option<Timestamp>,
+    /// What the last answer to a person's request was.
+    answer: String,
+    /// Who was exported as holder, and when last.
+    exports: BTreeMap<FleetName, (Timestamp, Vec<ClusterName>)>,
     pub(super) report: Report,
 }
 
@@ -184,6 +188,8 @@ impl<'a> Player<'a> {
             seen_entry: 0,
             seen_sent: 0,
             watchdog: None,
+            answer: "none".to_owned(),
+            exports: BTreeMap::new(),
             report: Report::default(),
         };
         player.start();
@@ -218,7 +224,7 @@ impl<'a> Player<'a> {
 
     fn say_at(&mut self, at: Timestamp, kind: Kind, fleet: Option<&FleetName>, text: impl Into<String>) {
         let at = at.duration_since(self.beginning);
-        self.report.entries.push(Entry { at, kind, fleet: fleet.cloned(), text: text.into() });
+        self.report.entries.push(Entry { at, kind, fleet: fleet.cloned(), text: text.into(), again: None });
     }
 
     async fn play(&mut self) -> Result<(), PlayError> {
@@ -283,8 +289,11 @@ impl<'a> Player<'a> {
     /// Alerts come in, by webhook and by poll.
     async fn bring(&mut self, now: Timestamp) -> Result<(), PlayError> {
         if now >= self.evaluate {
-            let exported = self.stopped.is_none_or(|at| now.duration_since(at) <= EXPORT_KEPT);
-            let holders = if exported { self.holders() } else { BTreeMap::new() };
+            let exported = self.stopped.is_none();
+            if exported {
+                self.export(now);
+            }
+            let holders = self.exported(now);
             let listens = self.reconciler.is_some();
             let said = self.alerting.tick(&self.world.state(), &self.topology, &holders, listens);
             for sentence in said {
@@ -326,11 +335,21 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// What Switchyard exports.
-    fn holders(&self) -> BTreeMap<FleetName, Vec<ClusterName>> {
-        let status = self.status.borrow();
-        let holders = |fleet: &crate::status::FleetStatus| fleet.observed_holders.known().cloned();
-        status.fleets.iter().filter_map(|(name, fleet)| Some((name.clone(), holders(fleet)?))).collect()
+    /// What Switchyard exports, as far as it knows.
+    fn export(&mut self, now: Timestamp) {
+        let status = self.status.borrow().clone();
+        for (name, fleet) in &status.fleets {
+            if let Some(holders) = fleet.observed_holders.known() {
+                self.exports.insert(name.clone(), (now, holders.clone()));
+            }
+        }
+    }
+
+    /// What the rules make of it: they bridge a gap.
+    fn exported(&self, now: Timestamp) -> BTreeMap<FleetName, Vec<ClusterName>> {
+        let fresh = |at: Timestamp| now.duration_since(at) <= EXPORT_KEPT;
+        let exports = self.exports.iter().filter(|(_, (at, _))| fresh(*at));
+        exports.map(|(name, (_, holders))| (name.clone(), holders.clone())).collect()
     }
 
     async fn look_if_due(&mut self) -> Result<(), PlayError> {
@@ -453,6 +472,14 @@ impl<'a> Player<'a> {
                     self.say_at(at, Kind::Decision, Some(&decision.fleet), text);
                 }
                 HistoryEntry::Event { event, .. } => {
+                    let end = match event.outcome.as_str() {
+                        "move_done" => Some(MoveState::Done),
+                        "move_failed" => Some(MoveState::Failed),
+                        _ => None,
+                    };
+                    if let (Some(end), Some(fleet)) = (end, &event.fleet) {
+                        self.watcher.ended(fleet, end, event.at);
+                    }
                     let kind = if event.author.is_some() { Kind::Answer } else { Kind::Outcome };
                     let text = format!("[{}] {}", event.outcome, event.sentence);
                     self.say_at(at, kind, event.fleet.as_ref(), text);
@@ -467,7 +494,7 @@ impl<'a> Player<'a> {
             let state = self.store.load(clock).await?;
             self.watcher.stored(&state.decisions, clock);
         }
-        self.answers();
+        self.answers(first);
         for broken in self.watcher.take() {
             self.breaks(broken);
         }
@@ -480,15 +507,15 @@ impl<'a> Player<'a> {
     }
 
     fn steps(&mut self) {
-        let (sent, runners) = {
+        let (sent, runners, stale) = {
             let state = self.world.state();
             let runners: BTreeMap<RunnerId, ClusterName> =
                 state.runners.iter().map(|r| (r.record.id, r.cluster.clone())).collect();
-            (state.sent[self.seen_sent..].to_vec(), runners)
+            (state.sent[self.seen_sent..].to_vec(), runners, state.gitlab.stale.is_some())
         };
         self.seen_sent += sent.len();
         for sent in sent {
-            self.watcher.sent(&self.topology, &sent, &runners);
+            self.watcher.sent(&self.topology, &sent, &runners, stale);
             let outcome = match &sent.outcome {
                 None => "it happened, and nobody was told".to_owned(),
                 Some(StepOutcome::Done) => "done".to_owned(),
@@ -501,22 +528,29 @@ impl<'a> Player<'a> {
             let at = sent.at.duration_since(self.beginning);
             let text = format!("{}: {outcome}", sent.step);
             let fleet = Some(sent.fence.fleet.clone());
-            self.report.entries.push(Entry { at, kind: Kind::Step, fleet, text });
+            self.report.step(Entry { at, kind: Kind::Step, fleet, text, again: None });
         }
     }
 
-    fn answers(&mut self) {
+    fn answers(&mut self, first: usize) {
         let status = self.status.borrow().clone();
         for (id, answer) in &status.answers {
             if self.requests.remove(id) {
-                self.say(Kind::Answer, None, format!("[{}] {}", answer.outcome, answer.sentence));
+                self.answer = answer.outcome.to_string();
+                let text = format!("[{}] {}", answer.outcome, answer.sentence);
+                // A refusal is in the history, too.
+                if !self.report.entries[first..].iter().any(|entry| entry.text == text) {
+                    self.say(Kind::Answer, None, text);
+                }
             }
         }
     }
 
     async fn happens(&mut self, event: &Event) -> Result<(), PlayError> {
         self.say(Kind::Event, None, event.text.clone());
-        deeds::happens(self, &event.what).await
+        deeds::happens(self, &event.what).await?;
+        // What a person did is written down at once.
+        if matches!(event.what, Happening::Human(_)) { self.watch(true).await } else { Ok(()) }
     }
 
     fn expects(&mut self, event: &Event) {
@@ -551,6 +585,7 @@ impl<'a> Player<'a> {
                 let is = told.outcome.to_string();
                 (*wanted != is).then(|| format!("it is {is}: {}", told.sentence))
             }
+            Claim::Answer(wanted) => differs(wanted.clone(), self.answer.clone()),
             Claim::Gate(gate, open) => match told.gates.iter().find(|report| report.gate == *gate) {
                 None => Some("it was not judged".to_owned()),
                 Some(report) => (report.open != *open).then(|| report.saw.clone()),

@@ -578,9 +578,9 @@ impl Timeline {
     }
 
     fn claim(&self, words: &mut Words<'_>) -> Parsed<(FleetName, Claim)> {
-        const CLAIMS: [&str; 11] = [
-            "holder", "decided", "dns", "outcome", "gate", "moves", "not", "latched", "moving", "paused",
-            "drift",
+        const CLAIMS: [&str; 12] = [
+            "holder", "decided", "dns", "outcome", "answer", "gate", "moves", "not", "latched", "moving",
+            "paused", "drift",
         ];
         let claim = match words.choose(&CLAIMS)? {
             "holder" if words.take("nobody") => Claim::Holder(Vec::new()),
@@ -604,9 +604,12 @@ impl Timeline {
                 let gate = gate.ok_or_else(|| words.problem("there is no such gate"))?;
                 Claim::Gate(gate, words.choose(&["open", "closed"])? == "open")
             }
+            "answer" => {
+                Claim::Answer(words.word("an outcome such as decided or held:target_able")?.to_owned())
+            }
             "moves" => Claim::Moves(words.parse("a number")?),
             "not" => {
-                let property = words.choose(&CLAIMS[7..])?;
+                let property = words.choose(&CLAIMS[8..])?;
                 Claim::Is(is(property), false)
             }
             property => Claim::Is(is(property), true),

@@ -184,6 +184,8 @@ pub enum Claim {
     Outcome(String),
     /// How a gate was judged.
     Gate(Gate, bool),
+    /// What the last answer to a person's request was.
+    Answer(String),
     /// How many moves were decided.
     Moves(usize),
     /// A property holds, or not.

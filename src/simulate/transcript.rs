@@ -63,6 +63,9 @@ pub struct Entry {
     pub fleet: Option<FleetName>,
     /// The sentence.
     pub text: String,
+    /// How often the same step came to the same again, until something else happened, and when last.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "repeated")]
+    pub again: Option<(u32, SignedDuration)>,
 }
 
 fn shown(at: SignedDuration) -> String {
@@ -71,13 +74,24 @@ fn shown(at: SignedDuration) -> String {
     format!("{:02}:{:02}:{:02}.{:01}", seconds / 3600, seconds / 60 % 60, seconds % 60, millis / 100)
 }
 
+fn repeated<S: serde::Serializer>(
+    again: &Option<(u32, SignedDuration)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    again.map(|(times, last)| (times, shown(last))).serialize(serializer)
+}
+
 fn clock<S: serde::Serializer>(at: &SignedDuration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&shown(*at))
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:<2} {}", shown(self.at), self.kind.sign(), self.text)
+        write!(f, "{} {:<2} {}", shown(self.at), self.kind.sign(), self.text)?;
+        match self.again {
+            None => Ok(()),
+            Some((times, last)) => write!(f, " (and {times} times more until {})", shown(last)),
+        }
     }
 }
 
@@ -109,6 +123,23 @@ fn sentences<S: serde::Serializer>(broken: &[Broken], serializer: S) -> Result<S
 }
 
 impl Report {
+    /// Adds a step, or counts it when it comes to the same as one since the last other thing.
+    pub(super) fn step(&mut self, entry: Entry) {
+        let same = self
+            .entries
+            .iter_mut()
+            .rev()
+            .take_while(|before| before.kind == Kind::Step)
+            .find(|before| before.text == entry.text && before.fleet == entry.fleet);
+        match same {
+            None => self.entries.push(entry),
+            Some(before) => {
+                let times = before.again.map_or(0, |(times, _)| times);
+                before.again = Some((times + 1, entry.at));
+            }
+        }
+    }
+
     /// Every expectation was met and every promise kept.
     pub fn is_good(&self) -> bool {
         self.unmet == 0 && self.broken.is_empty()

@@ -18,6 +18,7 @@ pub mod rules;
 pub mod runner;
 pub mod scene;
 pub mod server;
+pub mod storm;
 pub mod switchyard;
 pub mod tcp;
 pub mod values;

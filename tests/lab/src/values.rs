@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard::{
-    decide::{FleetPass, Input, decide, judges},
+    decide::{FleetPass, Input, Judges, decide, judges},
     model::{
         Action, Answer, Approval, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence,
         Failback, Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind,
@@ -153,6 +153,8 @@ pub struct Case {
     pub proposals: Vec<Proposal>,
     /// Pipelines in flight, by fleet.
     pub in_flight: BTreeMap<FleetName, Seen<Vec<Pipeline>>>,
+    /// Which gates judge which moves.
+    pub judges: Judges,
     /// The time.
     pub now: Timestamp,
 }
@@ -200,6 +202,7 @@ impl Case {
             moves: Vec::new(),
             overrides: Vec::new(),
             requests: Vec::new(),
+            judges,
             leadership: Leadership::Alone { epoch: Epoch(1) },
             proposals: Vec::new(),
             in_flight: BTreeMap::new(),
@@ -269,7 +272,7 @@ impl Case {
             overrides: &self.overrides,
             requests: &self.requests,
             leadership: &self.leadership,
-            judges,
+            judges: self.judges,
             proposals: &self.proposals,
             in_flight: &self.in_flight,
             now: self.now,

@@ -1,0 +1,7 @@
+# 17: detection and recovery are two things: the blocked one names its gate, and ends when the reason does.
+set limits.moves = 0
+at 10m kill blue
+at 20m expect outcome held:budget
+at 21m revive blue
+at 40m expect outcome steady
+at 40m expect moves 0
