@@ -109,7 +109,9 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
     for (name, fleet) in &input.topology.fleets {
         let mut pass = View::new(input, fleet, spent).decide();
         // Even first sight is for the leader.
-        if !input.leadership.leads() && pass.decision.take().is_some() {
+        // Whatever the kind: one that stands by adopts nothing either.
+        let alone = (input.judges)(MoveKind::Failover, Gate::Leader);
+        if alone && !input.leadership.leads() && pass.decision.take().is_some() {
             pass.outcome = Outcome::Held(Gate::Leader);
             pass.sentence = format!("{name}: {}.", input.leadership);
         }

@@ -547,7 +547,8 @@ fn may_act(pass: &FleetPass) -> bool {
 }
 
 fn ended(decision: &Decision, plan: &Plan, now: Timestamp) -> String {
-    let took = now.duration_since(decision.decided_at).as_secs_f64();
+    // A clock may have jumped back.
+    let took = now.duration_since(decision.decided_at).as_secs_f64().max(0.0);
     let Decision { fleet, kind, to, generation, .. } = decision;
     if decision.state == MoveState::Done {
         return format!(

@@ -290,3 +290,92 @@ fn numbers(around: &Around<'_>, fleet: &FleetName, question: Question, cluster: 
         .map(|sample| sample.value)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Fence, StepOutcome, TagStep},
+        simulate::parse,
+    };
+
+    fn decided() -> (Topology, Watcher) {
+        let topology = parse("fleet rnd on blue green").unwrap().topology;
+        let decision = Decision {
+            kind: MoveKind::Failover,
+            from: Some("blue".parse().unwrap()),
+            state: MoveState::Moving,
+            ..adopted()
+        };
+        let latest = BTreeMap::from([(decision.fleet.clone(), decision)]);
+        (topology, Watcher { latest, ..Watcher::default() })
+    }
+
+    fn adopted() -> Decision {
+        serde_json::from_value(serde_json::json!({
+            "fleet": "rnd", "generation": 2, "kind": "adopt", "from": null, "to": "green", "reason": "", "author": "",
+            "signal": null, "gates": [], "decided_at": "2027-01-15T08:00:00Z", "state": "done",
+            "finished_at": null, "acknowledged_at": null,
+        }))
+        .unwrap()
+    }
+
+    fn step(cluster: &str, runner: u64, change: TagChange, serving: (usize, usize)) -> Sent {
+        let tag = "rnd-runner".parse().unwrap();
+        let step = TagStep {
+            cluster: cluster.parse().unwrap(),
+            runner: RunnerId(runner),
+            tag,
+            change,
+            paused: None,
+        };
+        Sent {
+            at: Timestamp::UNIX_EPOCH,
+            fence: Fence { generation: Generation(2), ..fence() },
+            step: Step::Tag(step),
+            happened: true,
+            outcome: Some(StepOutcome::Done),
+            serving_before: serving.0,
+            serving_after: serving.1,
+        }
+    }
+
+    fn fence() -> Fence {
+        let decision = adopted();
+        Fence { fleet: decision.fleet, generation: decision.generation }
+    }
+
+    /// The promises that one step breaks.
+    fn breaks(sent: Sent) -> Vec<u8> {
+        let (topology, mut watcher) = decided();
+        let runners = [(1, "blue"), (3, "green")].map(|(id, c)| (RunnerId(id), c.parse().unwrap()));
+        watcher.sent(&topology, &sent, &runners.into(), false);
+        watcher.take().into_iter().map(|broken| broken.promise).collect()
+    }
+
+    #[test]
+    fn steps_that_break_a_promise_are_seen() {
+        assert_eq!(breaks(step("green", 3, TagChange::Add, (2, 3))), []);
+        assert_eq!(breaks(step("blue", 1, TagChange::Remove, (2, 1))), []);
+        assert_eq!(breaks(step("blue", 1, TagChange::Remove, (1, 0))), [1], "nobody is left");
+        assert_eq!(breaks(step("blue", 1, TagChange::Add, (1, 2))), [6], "the failed side gets it");
+        assert_eq!(breaks(step("green", 3, TagChange::Remove, (2, 1))), [6], "the new side loses it");
+        assert_eq!(breaks(step("green", 1, TagChange::Add, (1, 2))), [8], "a runner of another pool");
+        let mut stale = step("green", 3, TagChange::Add, (2, 3));
+        stale.fence.generation = Generation(1);
+        assert_eq!(breaks(stale), [4], "on behalf of an older decision");
+    }
+
+    #[test]
+    fn what_does_not_come_to_rest_is_seen() {
+        let (topology, mut watcher) = decided();
+        let fleet = topology.fleets.values().next().unwrap();
+        let moving = Decision { kind: MoveKind::Failover, state: MoveState::Moving, ..adopted() };
+        watcher.calm(fleet, Some(&moving), &["green".parse().unwrap()], false);
+        let done = Decision { kind: MoveKind::Failover, ..adopted() };
+        watcher.calm(fleet, Some(&done), &["blue".parse().unwrap(), "green".parse().unwrap()], false);
+        watcher.calm(fleet, Some(&done), &["green".parse().unwrap()], false);
+        let broken: Vec<u8> = watcher.take().into_iter().map(|broken| broken.promise).collect();
+        assert_eq!(broken, [5, 6]);
+    }
+}

@@ -90,6 +90,7 @@ impl fmt::Display for Entry {
         write!(f, "{} {:<2} {}", shown(self.at), self.kind.sign(), self.text)?;
         match self.again {
             None => Ok(()),
+            Some((1, last)) => write!(f, " (and once more at {})", shown(last)),
             Some((times, last)) => write!(f, " (and {times} times more until {})", shown(last)),
         }
     }

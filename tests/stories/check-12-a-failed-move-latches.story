@@ -3,6 +3,8 @@ at 9m fault gitlab refused
 at 10m kill blue
 at 30m expect latched
 at 30m mend gitlab
+at 40m human switches from green to blue
+at 41m expect answer held:not_latched
 at 50m expect outcome held:not_latched
 at 50m expect holder blue
 at 51m human acks
