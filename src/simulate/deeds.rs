@@ -5,7 +5,9 @@ use super::{
     story::{CrashAt, Deed, DnsFault, Fate, GitlabFault, Happening, Part, Who},
 };
 use crate::{
-    model::{FleetName, Manager, Override, OverrideKind, RecordSet, RunnerId, SignedDuration, Tag},
+    model::{
+        FleetName, Manager, Override, OverrideKind, Pipeline, RecordSet, RunnerId, Seen, SignedDuration, Tag,
+    },
     store::{NewRequest, Person},
     world::{
         World as _,
@@ -235,6 +237,24 @@ async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
         Deed::Silence(cluster, lasts) => {
             let until = later(player.now(), *lasts);
             player.alerting.silence(cluster.clone(), until);
+        }
+        Deed::Consent(fleet, consent) => {
+            let proposals = player.store.load(clock).await?.proposals;
+            let pending = proposals.iter().find(|p| p.what.fleet == *fleet && p.pending(clock));
+            if let Some(proposal) = pending {
+                let person = Person { author, reason, at: clock, expected: None };
+                let _ = player.store.answer_proposal(fleet, proposal.id, *consent, &person).await?;
+                player.bell.notify_one();
+            }
+        }
+        Deed::Pipeline(id, runs) => {
+            let pipeline = Pipeline { project: 1, id: *id };
+            if let Seen::Known(pipelines) = &mut player.world.state().pipelines {
+                pipelines.retain(|p| *p != pipeline);
+                if *runs {
+                    pipelines.push(pipeline);
+                }
+            }
         }
         Deed::Enable(fleet, enabled) => {
             let mut topology = player.topology.clone();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    model::{ClusterName, Fleet, FleetName, Gate, RunnerId, SignedDuration},
+    model::{ClusterName, Consent, Fleet, FleetName, Gate, RunnerId, SignedDuration},
     world::sim::{PrometheusFault, WriteFault},
 };
 
@@ -485,7 +485,7 @@ impl Timeline {
     }
 
     fn deed(&self, words: &mut Words<'_>) -> Parsed<Deed> {
-        const DEEDS: [&str; 14] = [
+        const DEEDS: [&str; 18] = [
             "retags",
             "pauses",
             "unpauses",
@@ -495,6 +495,10 @@ impl Timeline {
             "shares",
             "edits",
             "resumes",
+            "approves",
+            "rejects",
+            "runs",
+            "ends",
             "acks",
             "switches",
             "silences",
@@ -542,6 +546,12 @@ impl Timeline {
             }
             "resumes" => Deed::Resume(self.maybe_all(words)?),
             "acks" => Deed::Ack(self.named_or_first(words)?),
+            "approves" => Deed::Consent(self.named_or_first(words)?, Consent::Approved),
+            "rejects" => Deed::Consent(self.named_or_first(words)?, Consent::Rejected),
+            verb @ ("runs" | "ends") => {
+                words.expect("pipeline")?;
+                Deed::Pipeline(words.parse("a pipeline's number")?, verb == "runs")
+            }
             "switches" => {
                 let fleet = self.named_or_first(words)?;
                 words.expect("from")?;

@@ -8,8 +8,8 @@ use std::{
 
 use crate::{
     model::{
-        ClusterName, Decision, Failback, Fleet, FleetName, Generation, MoveKind, MoveState, Observation,
-        Question, RunnerId, Seen, SignedDuration, Step, TagChange, Timestamp, Topology,
+        ClusterName, Decision, Failback, Fleet, FleetName, Gate, Generation, MoveKind, MoveState,
+        Observation, Question, RunnerId, Seen, SignedDuration, Step, TagChange, Timestamp, Topology,
     },
     world::sim::Sent,
 };
@@ -97,7 +97,8 @@ impl Watcher {
         if state == MoveState::Moving {
             self.breaks(4, format!("{what} while {} was moving", before.generation));
         }
-        if state == MoveState::Failed && !self.acknowledged.contains(&key) {
+        let overridden = decision.overridden.contains(&Gate::NotLatched);
+        if state == MoveState::Failed && !overridden && !self.acknowledged.contains(&key) {
             self.breaks(
                 4,
                 format!("{what} although {} had failed and nobody acknowledged it", before.generation),
@@ -108,13 +109,15 @@ impl Watcher {
     /// Positive evidence of the target, fresh, from every server that had any.
     fn proven(&mut self, fleet: &Fleet, decision: &Decision, around: &Around<'_>) {
         let able = numbers(around, &fleet.name, Question::Able, &decision.to);
-        if able.is_empty() || able.iter().any(|share| *share < fleet.thresholds.able) {
+        let overridden = decision.overridden.contains(&Gate::TargetAble);
+        if !overridden && (able.is_empty() || able.iter().any(|share| *share < fleet.thresholds.able)) {
             self.breaks(
                 1,
                 format!("{} goes to {}, which is not proven able: {able:?}", fleet.name, decision.to),
             );
         }
-        if !matches!(around.look.runners, Seen::Known(_)) {
+        let overridden = decision.overridden.contains(&Gate::GitlabReachable);
+        if !overridden && !matches!(around.look.runners, Seen::Known(_)) {
             self.breaks(3, format!("{} was moved while GitLab could not be read", fleet.name));
         }
     }

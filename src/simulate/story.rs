@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{ClusterName, FleetName, Gate, RunnerId, SignedDuration, Topology},
+    model::{ClusterName, Consent, FleetName, Gate, RunnerId, SignedDuration, Topology},
     world::sim::{PrometheusFault, WriteFault},
 };
 
@@ -167,6 +167,10 @@ pub enum Deed {
     Switch(FleetName, Option<ClusterName>, ClusterName),
     /// Silences every alert about a cluster.
     Silence(ClusterName, SignedDuration),
+    /// Answers what waits for a person.
+    Consent(FleetName, Consent),
+    /// Starts a pipeline whose jobs need the holder's runners, or ends it.
+    Pipeline(u64, bool),
     /// Changes whether Switchyard may move the fleet.
     Enable(FleetName, bool),
 }
