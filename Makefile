@@ -16,6 +16,7 @@ test: ## set up what is missing, then test the rules and everything else
 
 release: ## build target/dist/switchyard, one static binary
 	scripts/release
+
 storm: ## random stories until stopped (ARGS='--seed 7 --storms 100'); one that breaks a promise is shown as small as it goes
 	cargo build --release -p switchyard-lab --bin storm
 	$${CARGO_TARGET_DIR:-target}/release/storm $(ARGS)
