@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a broken laboratory ends the test")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -113,6 +113,39 @@ fn the_rules_in_the_chart_are_those_of_alerts() {
     assert!(groups.len() > 4);
     let [rule] = of_kind(&objects, "PrometheusRule")[..] else { panic!("one PrometheusRule") };
     assert_eq!(rule["spec"]["groups"], json!(groups));
+}
+
+#[test]
+fn the_dashboards_in_the_chart_are_those_of_dashboards() {
+    let Some(objects) = variant(&chart().join("ci/everything-values.yaml")) else { return };
+    let mut found = BTreeMap::new();
+    for map in of_kind(&objects, "ConfigMap") {
+        if map["metadata"]["labels"]["grafana_dashboard"] == "1" {
+            for (name, text) in map["data"].as_object().unwrap() {
+                found.insert(name.clone(), serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap());
+            }
+        }
+    }
+    let mut wanted = BTreeMap::new();
+    for path in fs::read_dir(root().join("dashboards")).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.extension().is_some_and(|ending| ending == "json") {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            wanted.insert(name, serde_json::from_slice::<Value>(&fs::read(&path).unwrap()).unwrap());
+        }
+    }
+    assert_eq!(wanted.len(), 4);
+    assert_eq!(found, wanted);
+    // What writes them stays at home.
+    let package = tempfile::tempdir().unwrap();
+    let output =
+        helm(&["package", &chart().display().to_string(), "-d", &package.path().display().to_string()]);
+    let Some(output) = output else { return };
+    assert!(output.status.success(), "{}", said(&output));
+    let archive = fs::read_dir(package.path()).unwrap().next().unwrap().unwrap().path();
+    let listed = Command::new("tar").arg("-tzf").arg(archive).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("files/dashboards/overview.json"), "{listed}");
+    assert!(!listed.contains(".py") && !listed.contains("dashboards/README.md"), "{listed}");
 }
 
 #[test]

@@ -100,11 +100,12 @@ fn alerts_and_documents_name_only_metrics_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = metric_docs::documented(None);
     let mut files: Vec<_> = ["README.md", "ARCHITECTURE.md"].map(|name| root.join(name)).into();
-    for dir in ["alerts", "docs"] {
+    for dir in ["alerts", "dashboards", "docs"] {
         files.extend(fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path()));
     }
     let mut found = BTreeSet::new();
-    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "yml" || e == "md")) {
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "yml" || e == "md" || e == "json"))
+    {
         let text = fs::read_to_string(file).unwrap();
         for (at, _) in text.match_indices("switchyard_") {
             // Recording rules carry a name in the middle, of ours or of their own; other words may end with it.

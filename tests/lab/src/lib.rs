@@ -9,6 +9,7 @@ pub mod harness;
 pub mod http;
 pub mod kubernetes;
 pub mod metric_docs;
+pub mod packages;
 pub mod parts;
 pub mod ports;
 pub mod postgres;

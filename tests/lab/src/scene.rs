@@ -282,6 +282,11 @@ impl Scene {
         Ok(&self.cluster(cluster)?.records)
     }
 
+    /// Where the runner processes of a cluster show their metrics.
+    pub fn runner_metrics(&self, cluster: &str) -> Result<Vec<SocketAddr>> {
+        Ok(self.cluster(cluster)?.processes.iter().map(|runner| runner.metrics).collect())
+    }
+
     /// The clusters of which some record carries the routing tag in GitLab.
     pub fn holders(&self) -> Vec<String> {
         let tagged = self.gitlab.admin().holders(TAG);

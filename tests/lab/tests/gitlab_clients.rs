@@ -2,44 +2,17 @@
 //!
 //! Without Python or Node the test says so and passes; in CI it fails.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail};
 use switchyard_lab::gitlab::{Config, Owner, RunnerSpec, Simulator, TokenSpec};
+use switchyard_lab::packages::{install, npm, run};
 
 fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{command:?}: {}\n{text}", output.status);
-    Ok(text)
-}
-
-/// Installs what `pins` says into a directory under `target` once per content of the pins.
-fn install(name: &str, pins: &Path, install: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-    fs::create_dir_all(&home)?;
-    // Another test process may want the same.
-    let lock = File::create(home.join(format!("{name}.lock")))?;
-    lock.lock()?;
-    let (dir, wanted) = (home.join(name), fs::read_to_string(pins)?);
-    let stamp = dir.join("installed");
-    if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
-        fs::create_dir_all(&dir)?;
-        install(&dir)?;
-        fs::write(&stamp, wanted)?;
-    }
-    Ok(dir)
 }
 
 /// A fleet of 25, one of them for this client.
@@ -103,14 +76,7 @@ fn python_gitlab_lists_reads_and_retags() -> Result<()> {
 #[test]
 fn gitbeaker_lists_reads_and_retags() -> Result<()> {
     let source = clients().join("node");
-    let installed = install("node", &source.join("package-lock.json"), |dir| {
-        for file in ["package.json", "package-lock.json"] {
-            fs::copy(source.join(file), dir.join(file))?;
-        }
-        let npm = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"];
-        run(Command::new("npm").args(npm).current_dir(dir))?;
-        Ok(())
-    });
+    let installed = npm("node", &source);
     let home = match installed {
         Ok(home) => home,
         Err(why) => return skipped("@gitbeaker/rest", &why),
