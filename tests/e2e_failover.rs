@@ -124,7 +124,7 @@ async fn blue_dies_and_comes_back(flavour: Flavour) {
         ["switch", FLEET, "--to", "blue", "--from", "green", "--reason", "blue is mended", "--author", "ada"];
     until(PATIENCE, "nothing speaks against blue any more", async || {
         let answer = scene.switchyard.as_ref().context("none")?.cli(&home).await?;
-        // Its alert goes on firing for a while, and holds the switch by the gate `target_able`.
+        // A refusal is the gate `target_able`: what Prometheus knows of blue may be older than its return.
         ensure!(answer.code == 0, "{answer:?}");
         Ok(())
     })

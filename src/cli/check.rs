@@ -100,7 +100,7 @@ fn line(About { path, finding }: &About) -> String {
 async fn store(config: &Config) -> About {
     let finding = match Store::check(config.store.url.expose_secret()).await {
         Ok(()) => Finding::ok("can be opened"),
-        Err(error @ crate::store::Error::InUse { .. }) => Finding::ok(error.to_string()),
+        Err(crate::store::Error::InUse { holder, .. }) => Finding::ok(format!("is in use by {holder}")),
         Err(error) => Finding::new(Severity::Error, super::chain(&error), ""),
     };
     about("store.url", finding)

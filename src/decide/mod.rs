@@ -167,8 +167,8 @@ impl<'a> View<'a> {
         let gates = self.watch(holder);
         if latest.latched() {
             let sentence = format!(
-                "{name} is latched: the {} to {to} failed (generation {}); mend the cause, then `switchyard ack {name}` and \
-                 `switchyard switch {name} --from {to} --to {to}` to try again.",
+                "{name} is latched: the {} to {to} failed (generation {}); mend the cause, then `switchyard ack {name} \
+                 --holder {to} --reason …` and `switchyard switch {name} --from {to} --to {to} --reason …` to try again.",
                 latest.kind,
                 latest.generation,
                 to = latest.to
@@ -235,7 +235,7 @@ impl<'a> View<'a> {
             [] => {
                 let sentence = format!(
                     "{name} has no holder: no pool carries the tag {}; say which one shall with `switchyard switch \
-                     {name} --from none --to CLUSTER`.",
+                     {name} --from none --to CLUSTER --reason …`.",
                     self.fleet.routing_tag
                 );
                 self.pass(Outcome::NoHolder, sentence, self.watch(None))
@@ -244,7 +244,7 @@ impl<'a> View<'a> {
                 let several: Vec<&str> = several.iter().map(|c| c.as_str()).collect();
                 let sentence = format!(
                     "{name} has several holders ({}); say which one shall be with `switchyard switch {name} --from \
-                     none --to CLUSTER`.",
+                     none --to CLUSTER --reason …`.",
                     several.join(", ")
                 );
                 self.pass(Outcome::SeveralHolders, sentence, self.watch(None))

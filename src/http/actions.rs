@@ -10,7 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Problem, Server};
+use super::{Problem, Server, reads};
 use crate::{
     decide::Outcome,
     model::{
@@ -118,19 +118,6 @@ fn body<T>(body: Body<T>, reason: impl Fn(&T) -> (&str, &str)) -> Result<T, Prob
     Ok(body)
 }
 
-fn known(server: &Server, fleet: &str) -> Result<FleetStatus, Problem> {
-    let status = server.status.borrow();
-    if status.at.is_none() {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The first look at the world is not finished.",
-        ));
-    }
-    status.fleets.values().find(|f| f.name.as_str() == fleet).cloned().ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("There is no fleet {fleet:?} in the configuration."))
-    })
-}
-
 /// Whoever lets a fleet move says who holds it now: the world may have changed since they looked.
 fn named(key: &str, expected: Option<Expected>) -> Result<Expected, Problem> {
     expected.ok_or_else(|| {
@@ -176,7 +163,7 @@ pub(super) async fn switch(
     sent: Body<Planned>,
 ) -> Answered {
     let planned = body(sent, |s| (&s.reason, &s.author))?;
-    let fleet = known(&server, &fleet)?.name;
+    let fleet = reads::known(&server, &fleet)?.name;
     let to = planned
         .to
         .clone()
@@ -194,7 +181,7 @@ pub(super) async fn failback(
     if planned.to.is_some() {
         return Err(bad("A failback goes to the preferred cluster: leave `to` out, or use switch."));
     }
-    let fleet = known(&server, &fleet)?;
+    let fleet = reads::known(&server, &fleet)?;
     let home = fleet.prefer.first().cloned().ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, format!("{} has no preferred cluster.", fleet.name))
     })?;
@@ -263,7 +250,7 @@ pub(super) async fn reject(
 
 async fn answer(server: &Server, fleet: &str, sent: Body<Verdict>, consent: Consent) -> Answered {
     let Verdict { proposal: id, reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
-    let fleet = known(server, fleet)?.name;
+    let fleet = reads::known(server, fleet)?.name;
     let expected = Some(named("expected_holder", expected_holder)?);
     let mut status = server.status.clone();
     let person = Person { author, reason, at: (server.now)(), expected };
@@ -317,7 +304,7 @@ pub(super) async fn pause(
     Path(fleet): Path<String>,
     sent: Body<Pause>,
 ) -> Answered {
-    let fleet = known(&server, &fleet)?.name;
+    let fleet = reads::known(&server, &fleet)?.name;
     set_pause(&server, Some(fleet), sent).await
 }
 
@@ -368,7 +355,7 @@ pub(super) async fn resume(
     Path(fleet): Path<String>,
     sent: Body<Why>,
 ) -> Answered {
-    let fleet = known(&server, &fleet)?.name;
+    let fleet = reads::known(&server, &fleet)?.name;
     lift_pause(&server, Some(fleet), sent).await
 }
 
@@ -400,7 +387,7 @@ pub(super) async fn ack(
     sent: Body<Why>,
 ) -> Answered {
     let Why { reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
-    let FleetStatus { name: fleet, cool_down, .. } = known(&server, &fleet)?;
+    let FleetStatus { name: fleet, cool_down, .. } = reads::known(&server, &fleet)?;
     let expected = Some(named("expected_holder", expected_holder)?);
     let person = Person { author, reason, at: (server.now)(), expected };
     let done = done(Some(&fleet), server.store.acknowledge(&fleet, cool_down, &person).await?)?;

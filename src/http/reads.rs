@@ -1,5 +1,7 @@
 //! The API to read.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -12,7 +14,7 @@ use crate::{
     decide::{Outcome, Waiting},
     model::{FleetEvidence, FleetName, GateReport, Generation, Leadership, Proposal, Timestamp},
     plan::Plan,
-    status::FleetStatus,
+    status::{FleetStatus, Status},
     store::{HistoryEntry, RequestRecord},
 };
 
@@ -68,12 +70,28 @@ fn unknown(fleet: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("There is no fleet {fleet:?} in the configuration."))
 }
 
+/// What the last pass came to. Before the first one has ended, nothing is known, and a fleet is not missing.
+fn seen(server: &Server) -> Result<Arc<Status>, Problem> {
+    let status = server.status.borrow().clone();
+    if status.at.is_none() {
+        let detail = "The first look at the world is not finished.";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    }
+    Ok(status)
+}
+
+/// One fleet as the last pass saw it.
+pub(super) fn known(server: &Server, fleet: &str) -> Result<FleetStatus, Problem> {
+    let status = seen(server)?;
+    status.fleets.values().find(|f| f.name.as_str() == fleet).cloned().ok_or_else(|| unknown(fleet))
+}
+
 fn pick<T>(
     server: &Server,
     filter: &Filter,
     show: impl Fn(&FleetStatus) -> T,
 ) -> Result<Json<Vec<T>>, Problem> {
-    let status = server.status.borrow().clone();
+    let status = seen(server)?;
     let wanted = |f: &&FleetStatus| filter.fleet.as_ref().is_none_or(|name| name == f.name.as_str());
     let rows: Vec<T> = status.fleets.values().filter(wanted).map(show).collect();
     match &filter.fleet {
@@ -82,22 +100,15 @@ fn pick<T>(
     }
 }
 
-pub(super) async fn fleets(State(server): State<Server>) -> Json<Vec<FleetStatus>> {
-    Json(server.status.borrow().fleets.values().cloned().collect())
+pub(super) async fn fleets(State(server): State<Server>) -> Result<Json<Vec<FleetStatus>>, Problem> {
+    Ok(Json(seen(&server)?.fleets.values().cloned().collect()))
 }
 
 pub(super) async fn fleet(
     State(server): State<Server>,
     Path(fleet): Path<String>,
 ) -> Result<Json<FleetStatus>, Problem> {
-    let status = server.status.borrow().clone();
-    status
-        .fleets
-        .values()
-        .find(|f| f.name.as_str() == fleet)
-        .cloned()
-        .map(Json)
-        .ok_or_else(|| unknown(&fleet))
+    known(&server, &fleet).map(Json)
 }
 
 pub(super) async fn plan(

@@ -563,6 +563,6 @@ fn ended(decision: &Decision, plan: &Plan, now: Timestamp) -> String {
         .unwrap_or_else(|| "unknown".to_owned());
     format!(
         "{fleet}: the {kind} to {to} failed: not seen done in time (generation {generation}); left: {left}. \
-         The fleet is latched until `switchyard ack {fleet}`."
+         The fleet is latched until `switchyard ack {fleet} --holder {to} --reason …`."
     )
 }

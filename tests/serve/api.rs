@@ -140,6 +140,10 @@ async fn it_is_ready_after_the_first_look_and_not_before() {
     assert_eq!(first.header("retry-after"), "1");
     first.problem(503);
     assert_eq!(stage.get("/-/healthy").await.status, 200);
+    // Nothing is known yet, which is not the same as nothing is there.
+    for path in ["/api/v1/fleets", "/api/v1/fleets/rnd", "/api/v1/explain?fleet=rnd"] {
+        stage.get(path).await.problem(503);
+    }
     stage.switch("blue", "green").await.problem(503);
     stage.gitlab.admin().clear_faults();
     stage.fleet_until("it has looked", |fleet| fleet["name"] == "rnd").await;

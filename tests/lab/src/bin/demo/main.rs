@@ -136,7 +136,7 @@ impl Stage {
         self.scene.revive(from).await?;
         self.scene.all_well().await?;
         ensure!(View::of(&self.scene).await.settled_in(to), "{from} took the fleet by coming back");
-        self.screen.tell("Switchyard trusts it no sooner than its alert has ended")?;
+        self.screen.tell("a careful person waits until the alert about it has ended")?;
         self.watch("the alert ends", |view| view.alert.is_none()).await?;
         self.send_home(from, to, false).await?;
         self.watch("the fleet is home", |view| view.settled_in(from)).await?;
