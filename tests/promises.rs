@@ -335,6 +335,33 @@ async fn steps_that_are_refused_are_not_hammered() {
     assert!((2..=14).contains(&steps), "two steps at most every ten seconds, not {steps} in a minute");
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_delay_the_next_try() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.writes(Some(WriteFault::LostRequest));
+    for _ in 0..4 {
+        harness.pass().await;
+    }
+    assert_eq!(happened(&harness), [""; 0]);
+    harness.writes(None);
+    harness.world.pass(-3600);
+    harness.settle().await;
+    assert_eq!(harness.holders(), ["green"], "{:?}", harness.fleet().plan);
+}
+
+#[tokio::test]
+async fn a_move_of_a_fleet_that_is_no_longer_configured_does_not_hurry_the_loop() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.writes(Some(WriteFault::LostRequest));
+    harness.pass().await;
+    assert!(harness.fleet().moving);
+    harness.topology.fleets.clear();
+    let mut harness = harness.restart().await;
+    assert_eq!(harness.pass().await, Wake::In(std::time::Duration::from_secs(10)));
+}
+
 /// A pause counts from the moment it is answered, also when a pass that began before wants to tidy up.
 #[tokio::test]
 async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {

@@ -100,7 +100,9 @@ fn line(About { path, finding }: &About) -> String {
 async fn store(config: &Config) -> About {
     let finding = match Store::check(config.store.url.expose_secret()).await {
         Ok(()) => Finding::ok("can be opened"),
-        Err(crate::store::Error::InUse { holder, .. }) => Finding::ok(format!("is in use by {holder}")),
+        Err(crate::store::Error::InUse { path, holder }) => {
+            Finding::ok(format!("the store {} is in use by {holder}", path.display()))
+        }
         Err(error) => Finding::new(Severity::Error, super::chain(&error), ""),
     };
     about("store.url", finding)

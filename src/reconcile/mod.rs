@@ -265,7 +265,7 @@ impl<W: World> Reconciler<W> {
         let mut acts = Vec::new();
         self.tries.retain(|name, tries| plans.get(name).is_some_and(|plan| plan.steps == tries.steps));
         for (name, plan) in &plans {
-            let rests = self.tries.get(name).is_some_and(|tries| tries.until > now);
+            let rests = self.tries.get(name).is_some_and(|tries| tries.rests(now, setup.period));
             let Some(term) = term else { break };
             if plan.steps.is_empty() || rests || !may_act(&passes[name]) {
                 continue;
@@ -301,14 +301,12 @@ impl<W: World> Reconciler<W> {
             return Ok(Wake::In(setup.period));
         }
         self.metrics.pass_last_success.set(metrics::seconds(now));
-        if state
-            .decisions
-            .values()
-            .any(|d| d.state == MoveState::Moving && !self.tries.contains_key(&d.fleet))
-        {
+        if state.decisions.values().any(|d| {
+            d.state == MoveState::Moving && plans.contains_key(&d.fleet) && !self.tries.contains_key(&d.fleet)
+        }) {
             wake = wake.min(Wake::In(WAITING));
         }
-        for tries in self.tries.values().filter(|tries| tries.until > now) {
+        for tries in self.tries.values().filter(|tries| tries.rests(now, setup.period)) {
             wake = wake.min(Wake::In(until(now, tries.until).max(BELL_SPACING)));
         }
         // A proposal that was made now is shown with its number by the next pass.
@@ -523,6 +521,11 @@ impl MoveClock {
 }
 
 impl Tries {
+    /// Whether it is too early. No rest is longer than a period: the clock may have been set back since.
+    fn rests(&self, now: Timestamp, period: Duration) -> bool {
+        self.until > now && until(now, self.until) <= period
+    }
+
     /// How long to rest before the same steps are taken again. Not at all when they are new and all went well.
     fn rest(&mut self, result: ActResult, period: Duration) -> Duration {
         self.count += 1;
