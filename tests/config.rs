@@ -266,6 +266,41 @@ pools.green = { home_tag = "c", dns = ["10.0.0.1"] }
     );
 }
 
+/// A pass does not know of older moves: such a cool-down or budget would end early and say nothing.
+#[test]
+fn promise_4_no_cool_down_and_no_budget_reaches_further_back_than_moves_are_known() {
+    let load = |retention: &str, window: &str, cool_down: &str| {
+        let text = format!(
+            r#"
+[gitlab]
+url = "https://gitlab.example.com"
+[prometheus]
+urls = ["https://a.example.com", "https://b.example.com"]
+[store]
+retention = "{retention}"
+[limits]
+window = "{window}"
+[fleets.rnd]
+routing_tag = "rnd-runner"
+prefer = ["blue", "green"]
+cool_down = "{cool_down}"
+pools.blue = {{ home_tag = "a" }}
+pools.green = {{ home_tag = "b" }}
+"#
+        );
+        Config::from_toml(&text, Path::new("/"), env(&[("SWITCHYARD__GITLAB__TOKEN", "a-token")]))
+    };
+    load("7d", "7d", "7d").unwrap();
+    assert_eq!(
+        lines(&load("167h", "169h", "169h").unwrap_err()),
+        [
+            "store.retention: forgets moves that cool-downs and the budget count; make it at least 7d",
+            "limits.window: is longer than moves are known for; make it at most 7d",
+            "fleets.rnd.cool_down: is longer than moves are known for; make it at most 7d",
+        ]
+    );
+}
+
 #[test]
 fn a_missing_file_is_one_clear_line() {
     let problems = config::load(Path::new("/nonexistent/switchyard.toml"), []).unwrap_err();

@@ -13,8 +13,8 @@ use super::{
     walk::{Table, Walk, nearest},
 };
 use crate::model::{
-    Approval, ClusterName, DescriptionPattern, DnsRecord, Drain, Failback, Fleet, FleetName, MoveKind, Park,
-    Pool, PoolSelector, Question, RecordType, Require, RunnerId, Tag, Thresholds, Window,
+    Approval, ClusterName, DescriptionPattern, DnsRecord, Drain, Failback, Fleet, FleetName, MOVES_KNOWN,
+    MoveKind, Park, Pool, PoolSelector, Question, RecordType, Require, RunnerId, Tag, Thresholds, Window,
 };
 
 /// A configured DNS provider; the zone is unknown when its own section is broken.
@@ -88,6 +88,9 @@ fn fleet(
     let require = require(&table.table("require"));
     let signal_hold: SignedDuration = table.default("signal_hold", "15s");
     let cool_down: SignedDuration = table.default("cool_down", "30m");
+    if cool_down > MOVES_KNOWN {
+        table.problem("cool_down", "is longer than moves are known for", "make it at most 7d");
+    }
     let move_deadline = table.default::<Positive>("move_deadline", "10m").0;
     let approval_timeout = table.default::<Positive>("approval_timeout", "1h").0;
     let approval = match table.default::<Required>("approval", "none") {

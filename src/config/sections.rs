@@ -21,7 +21,7 @@ use super::{
     values::{Bytes, Count, DnsName, List, Owner, Positive, Servers, urls},
     walk::{Table, Walk, from_environment},
 };
-use crate::model::{Budget, Limits, Topology};
+use crate::model::{Budget, Limits, MOVES_KNOWN, Topology};
 
 /// Reads all sections. None only when something is wrong, and then it is among the problems.
 pub(super) fn read(walk: &Walk, root: Table<'_>) -> Option<Config> {
@@ -196,11 +196,12 @@ fn pem_file(table: &Table<'_>, key: &'static str) -> Option<String> {
 }
 
 fn limits(table: &Table<'_>) -> Limits {
+    let (moves, window) = (table.default("moves", "3"), table.default::<Positive>("window", "1h").0);
+    if window > MOVES_KNOWN {
+        table.problem("window", "is longer than moves are known for", "make it at most 7d");
+    }
     Limits {
-        budget: Budget {
-            moves: table.default("moves", "3"),
-            window: table.default::<Positive>("window", "1h").0,
-        },
+        budget: Budget { moves, window },
         signal_max_age: table.default::<Positive>("signal_max_age", "15m").0,
         watchdog_max_age: table.default::<Positive>("watchdog_max_age", "10m").0,
         evidence_max_age: table.default::<Positive>("evidence_max_age", "2m").0,

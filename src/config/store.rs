@@ -11,6 +11,7 @@ use super::{
     values::Positive,
     walk::Table,
 };
+use crate::model::MOVES_KNOWN;
 
 /// The shortest term: below it, a busy machine loses the lease for nothing.
 const SHORTEST: Duration = Duration::from_secs(2);
@@ -21,6 +22,13 @@ const PARAMETERS: [&str; 7] =
 pub(super) fn read(table: &Table<'_>, gitlab: Option<&Gitlab>) -> Option<Store> {
     let url = table.default::<String>("url", "sqlite:///var/lib/switchyard/switchyard.db");
     let retention = table.default::<Positive>("retention", "400d").0;
+    if retention < MOVES_KNOWN {
+        table.problem(
+            "retention",
+            "forgets moves that cool-downs and the budget count",
+            "make it at least 7d",
+        );
+    }
     let lease = table.default::<Duration>("lease", "30s");
     let password = secret(table, "password", "password_file");
     if url.starts_with("sqlite:") {

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{ClusterName, FleetName, Gate, GateReport, Generation, SignalKey};
+
+/// How far back a pass knows the moves of all fleets: no cool-down and no budget reaches further.
+pub const MOVES_KNOWN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// How a decision came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

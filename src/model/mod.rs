@@ -15,7 +15,7 @@ mod step;
 mod topology;
 mod window;
 
-pub use decision::{Decision, MoveKind, MoveState};
+pub use decision::{Decision, MOVES_KNOWN, MoveKind, MoveState};
 pub use evidence::{Answer, Asked, Evidence, FleetEvidence, Question, Reading, Sample, Verdict};
 pub use finding::{Finding, Severity};
 pub use gate::{Gate, GateReport};

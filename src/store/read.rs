@@ -7,10 +7,9 @@ use super::{
     Error, HistoryEntry, State, StepRecord,
     rows::{self, time},
 };
-use crate::model::{FleetName, Signal};
+use crate::model::{FleetName, MOVES_KNOWN, Signal};
 
 const RESOLVED_KEPT: SignedDuration = SignedDuration::from_hours(24);
-const MOVES_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 // Alertmanager knows one alert per fingerprint at a time. A firing episode is over, although nobody said so, when the same
 // alert was heard of later as a newer episode, as firing under another start (merged to the earlier start of two
@@ -50,7 +49,7 @@ pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<Sta
         state.decisions.insert(decision.fleet.clone(), decision);
     }
     let moves = sqlx::query("SELECT * FROM decision WHERE kind <> 'adopt' AND decided_at >= $1 ORDER BY id")
-        .bind(ago(now, MOVES_KEPT))
+        .bind(ago(now, MOVES_KNOWN))
         .fetch_all(&mut *tx)
         .await?;
     for row in moves {
