@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Result, ensure};
 use switchyard::{
     model::{SignedDuration, Timestamp},
-    sidecar::{Limits, Memory, Reading, Section, State},
+    sidecar::{Limits, Look, Memory, Reading, Section, State},
 };
 use switchyard_lab::{
     exposition::Page,
@@ -42,11 +42,15 @@ fn with(mut page: Reading, change: impl FnOnce(&mut Section)) -> Reading {
     page
 }
 
+fn look_of(answer: Result<Reading, String>) -> Look {
+    answer.map_or_else(Look::Silence, Look::Page)
+}
+
 /// The state after looks at these seconds.
 fn told(looks: &[(i64, Result<Reading, String>)], now: i64) -> State {
     let (mut memory, limits) = (Memory::default(), Limits::default());
     for (second, look) in looks {
-        memory.look(look.clone(), at(*second), &limits);
+        memory.look(look_of(look.clone()), at(*second), &limits);
     }
     let judged = memory.judge(at(now), &limits);
     assert!(!judged.sentence.is_empty());
@@ -79,6 +83,28 @@ fn a_runner_that_does_not_answer_several_times_is_dead_and_no_other_is() {
         );
         assert!(state.live() || !state.ready(), "{state}");
     }
+}
+
+/// A page that a newer runner writes in another way, or a wrong address, must not restart the fleet.
+#[test]
+fn what_answers_is_not_dead_although_nobody_can_read_it() {
+    let (mut memory, limits) = (Memory::default(), Limits::default());
+    let puzzle = || Look::Puzzle("line 3 is not in Prometheus' text format".to_owned());
+    memory.look(Look::Page(page(&[("204", 5.0)])), at(100), &limits);
+    for second in 101..120 {
+        memory.look(puzzle(), at(second), &limits);
+        let judged = memory.judge(at(second), &limits);
+        assert_eq!(judged.state, State::Unknown);
+        assert!(judged.sentence.contains("line 3"), "{}", judged.sentence);
+    }
+    memory.look(Look::Page(page(&[("204", 6.0)])), at(120), &limits);
+    assert_eq!(memory.judge(at(120), &limits).state, State::Polling);
+    // Silence after it is silence all the same.
+    memory.look(puzzle(), at(121), &limits);
+    for second in 122..125 {
+        memory.look(Look::Silence("refused".to_owned()), at(second), &limits);
+    }
+    assert_eq!(memory.judge(at(124), &limits).state, State::Dead);
 }
 
 #[test]
@@ -170,12 +196,12 @@ fn full_draining_stuck_and_blocked_are_told_apart() {
         assert_eq!(told(&[base.clone(), (102, Ok(ending))], 102), State::Draining, "{state}");
     }
     let (mut memory, limits) = (Memory::default(), Limits::default());
-    memory.look(base.1.clone(), at(100), &limits);
+    memory.look(look_of(base.1.clone()), at(100), &limits);
     memory.drain();
-    memory.look(Ok(page(&[("204", 11.0)])), at(102), &limits);
+    memory.look(look_of(Ok(page(&[("204", 11.0)]))), at(102), &limits);
     assert_eq!(memory.judge(at(102), &limits).state, State::Draining, "told by the preStop hook");
     let anew = Reading { started: Some(at(110)), ..page(&[("204", 1.0)]) };
-    memory.look(Ok(anew), at(112), &limits);
+    memory.look(look_of(Ok(anew)), at(112), &limits);
     assert_eq!(memory.judge(at(112), &limits).state, State::Polling, "another process");
 
     let waits = |exceeded: f64| {
@@ -195,8 +221,8 @@ fn one_section_that_takes_no_jobs_does_not_hide_behind_another() {
         Ok(page)
     };
     let (mut memory, limits) = (Memory::default(), Limits::default());
-    memory.look(two(10.0, 1.0), at(100), &limits);
-    memory.look(two(11.0, 2.0), at(102), &limits);
+    memory.look(look_of(two(10.0, 1.0)), at(100), &limits);
+    memory.look(look_of(two(11.0, 2.0)), at(102), &limits);
     let judged = memory.judge(at(102), &limits);
     assert_eq!(judged.state, State::Refused);
     assert_eq!(judged.sections["abc"], State::Polling);

@@ -29,7 +29,7 @@ struct Watched {
     #[arg(long = "runner.hold", default_value = "50s")]
     hold: SignedDuration,
     /// So many looks in a row without an answer mean that the runner is dead.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     tries: u32,
 }
 
@@ -46,6 +46,10 @@ impl Watched {
                 complain(&format!("{flag} must be longer than nothing, such as 3s"));
                 return Err(Exit::Usage);
             }
+        }
+        if !matches!(self.url.scheme(), "http" | "https") {
+            complain(&format!("--runner.url: {:?} is neither http nor https", self.url.scheme()));
+            return Err(Exit::Usage);
         }
         app::install_crypto();
         Runner::new(&self.url, limits).map_err(|error| {

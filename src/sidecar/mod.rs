@@ -27,7 +27,7 @@ use url::Url;
 
 pub use probe::{Aspect, ProbeError, probe};
 pub use reading::{Reading, Section, Unreadable};
-pub use state::{Judgement, Limits, Memory, State};
+pub use state::{Judgement, Limits, Look, Memory, State};
 
 use crate::{
     http::{Problem, show},
@@ -59,14 +59,18 @@ impl Runner {
     }
 
     /// One look at the page.
-    async fn look(&self) -> Result<Reading, String> {
+    async fn look(&self) -> Look {
         let request = self.transport.client.get(self.transport.base().clone());
-        let answer = self.transport.read(request, PAGE_LIMIT).await;
-        let (status, body) = answer.map_err(|error| chain(&error))?;
-        if !status.is_success() {
-            return Err(format!("{} answered {status}", self.transport.name()));
+        match self.transport.read(request, PAGE_LIMIT).await {
+            Err(error) => Look::Silence(chain(&error)),
+            Ok((status, _)) if !status.is_success() => {
+                Look::Puzzle(format!("{} answered {status}", self.transport.name()))
+            }
+            Ok((_, body)) => match Reading::parse(&String::from_utf8_lossy(&body)) {
+                Ok(reading) => Look::Page(reading),
+                Err(error) => Look::Puzzle(error.to_string()),
+            },
         }
-        Reading::parse(&String::from_utf8_lossy(&body)).map_err(|error| error.to_string())
     }
 }
 
@@ -114,9 +118,9 @@ impl Sidecar {
                 _ = ticks.tick() => {}
                 () = &mut end => return,
             }
-            let page = self.runner.look().await;
-            metrics::count(&self.looks, page.is_ok());
-            self.memory(|memory| memory.look(page, (self.now)(), &self.runner.limits));
+            let look = self.runner.look().await;
+            metrics::count(&self.looks, matches!(look, Look::Page(_)));
+            self.memory(|memory| memory.look(look, (self.now)(), &self.runner.limits));
             let judgement = self.judge();
             if told != Some(judgement.state) {
                 told = Some(judgement.state);

@@ -147,6 +147,18 @@ impl Limits {
     }
 }
 
+/// What one look found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// The runner's page.
+    Page(Reading),
+    /// Something answered that is no page of a runner, or none that can be read. No proof of death: a runner of a newer
+    /// version, or a wrong address, must not be restarted for ever.
+    Puzzle(String),
+    /// Nothing answered.
+    Silence(String),
+}
+
 /// The looks so far, folded.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Memory {
@@ -154,6 +166,8 @@ pub struct Memory {
     failures: u32,
     /// Why the last one did.
     why: Option<String>,
+    /// What the last answer was, when it was no page of a runner.
+    puzzle: Option<String>,
     /// When this process was seen first.
     since: Option<Timestamp>,
     /// The last page.
@@ -185,16 +199,20 @@ pub struct Judgement {
 
 impl Memory {
     /// Takes a look in.
-    pub fn look(&mut self, page: Result<Reading, String>, now: Timestamp, limits: &Limits) {
-        let new = match page {
-            Ok(new) => new,
-            Err(why) => {
+    pub fn look(&mut self, look: Look, now: Timestamp, limits: &Limits) {
+        let new = match look {
+            Look::Page(new) => new,
+            Look::Puzzle(what) => {
+                (self.failures, self.why, self.puzzle) = (0, None, Some(what));
+                return;
+            }
+            Look::Silence(why) => {
                 self.failures = self.failures.saturating_add(1);
                 self.why = Some(why);
                 return;
             }
         };
-        (self.failures, self.why) = (0, None);
+        (self.failures, self.why, self.puzzle) = (0, None, None);
         let before = self.reading.take().filter(|old| old.started == new.started && !went_back(old, &new));
         if before.is_none() {
             *self = Self { since: Some(now), ..Self::default() };
@@ -233,6 +251,9 @@ impl Memory {
         if self.failures >= limits.tries.max(1) {
             let why = self.why.as_deref().unwrap_or("no answer");
             return whole(State::Dead, format!("{} ({why}, {} times)", State::Dead.meaning(), self.failures));
+        }
+        if let Some(what) = &self.puzzle {
+            return whole(State::Unknown, format!("what answers is no page of a runner: {what}"));
         }
         let Some(reading) = &self.reading else {
             let why = self.why.as_deref().unwrap_or("nobody has looked yet");
