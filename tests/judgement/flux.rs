@@ -146,6 +146,9 @@ fn a_flicker_in_every_interval_is_held() {
         let mut failing = flicker.clone();
         failing.set(APPS, "/status/history/0/lastReconciledStatus", json!(last));
         assert_eq!(failing.judge(APPS).reason, reason, "a failing one is not on its way: {last}");
+        // A spec that fails never becomes the observed one.
+        failing.set(APPS, "/status/observedGeneration", json!(-1));
+        assert_eq!(failing.judge(APPS).reason, reason, "nor is one that never succeeded: {last}");
     }
     // The last result is of another revision: it is on its way.
     let mut newer = flicker.clone();

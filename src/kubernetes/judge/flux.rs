@@ -133,15 +133,14 @@ fn silent(flux: &Flux, at: &At<'_>) -> Option<Judgement> {
     })
 }
 
-/// Every healthy Kustomization is Unknown for a moment in every interval, so the last result is held; `None` means that
-/// it was good.
+/// Every healthy Kustomization is Unknown for a moment in every interval, and a failing one for as long as its health
+/// checks run, so the last result is held; `None` means that it was good. Of a failing one observedGeneration stays behind.
 fn reconciling(object: &Object, flux: &Flux, ready: &Condition, at: &At<'_>) -> Option<Judgement> {
-    let held = (object.kind == Kind::Kustomization && flux.observed == object.generation)
-        .then_some(flux.reconciled_status.as_deref())
-        .flatten();
+    let held = (object.kind == Kind::Kustomization).then_some(flux.reconciled_status.as_deref()).flatten();
+    let current = flux.observed == object.generation && flux.attempted == flux.revision;
     match held {
         // Whether the result is of what is wanted now is judged as if it were ready.
-        Some("ReconciliationSucceeded") if flux.attempted == flux.revision => return None,
+        Some("ReconciliationSucceeded") if current => return None,
         Some("HealthCheckFailed") => {
             let text = "it is being reconciled; the last health check failed";
             return Some(Judgement::new(Reason::HealthCheckFailed, text));
