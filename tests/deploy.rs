@@ -181,14 +181,16 @@ fn every_pod_runs_without_rights() {
             if container["args"][0] == "serve" {
                 assert_eq!(pod["automountServiceAccountToken"], false, "{name} asks no API server");
             }
-            // Every flag exists.
+            // Every flag exists, and is given once.
             let args: Vec<&str> =
                 container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
             let output =
                 Command::new(env!("CARGO_BIN_EXE_switchyard")).args([args[0], "--help"]).output().unwrap();
             let help = said(&output);
+            let mut given = BTreeSet::new();
             for arg in &args[1..] {
                 let flag = arg.split('=').next().unwrap();
+                assert!(given.insert(flag) || flag == "--runner-pods", "{name}: {flag} is given twice");
                 assert!(help.contains(flag), "{name}: {flag} is no flag of {}", args[0]);
             }
         }
