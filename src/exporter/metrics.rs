@@ -313,7 +313,10 @@ impl<'a> One<'_, 'a> {
             let schedule = text(schedule.as_ref());
             let phase = phase(p.as_ref());
             *counts.entry([&object.namespace, schedule, phase]).or_default() += 1;
-            if let (Some(started), "Completed", false) = (started, phase, object.deleting) {
+            // A time in the future would be a backup that never grows old.
+            if let (Some(started), "Completed", false) = (started, phase, object.deleting)
+                && self.now.duration_since(*started) >= -self.limits.skew
+            {
                 let newest =
                     newest.entry([&object.namespace, schedule, text(location.as_ref())]).or_insert(*started);
                 *newest = (*newest).max(*started);

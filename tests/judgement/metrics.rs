@@ -341,6 +341,9 @@ fn stuck_old_and_foreign_backups_are_told_apart() {
         "/status",
         json!({"phase": "InProgress", "startTimestamp": "2026-11-20T20:00:00Z"}),
     );
+    // One that began in the future would never grow old.
+    scene.copy("Backup/daily-20261121020044", "ahead");
+    scene.set("Backup/ahead", "/status/startTimestamp", json!("2036-11-21T02:00:44Z"));
     // The newest is failed, and the one before it being deleted: the age is of what can be restored.
     scene.set("Backup/daily-20261121020044", "/status/phase", json!("Deleting"));
     let mut owned = Owned { name: "blue", snapshot: synced(), ..Owned::default() };
