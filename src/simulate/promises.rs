@@ -345,7 +345,7 @@ mod tests {
 
     fn fence() -> Fence {
         let decision = adopted();
-        Fence { fleet: decision.fleet, generation: decision.generation }
+        Fence::new(decision.fleet, decision.generation)
     }
 
     /// The promises that one step breaks.
@@ -358,8 +358,8 @@ mod tests {
 
     #[test]
     fn steps_that_break_a_promise_are_seen() {
-        assert_eq!(breaks(step("green", 3, TagChange::Add, (2, 3))), []);
-        assert_eq!(breaks(step("blue", 1, TagChange::Remove, (2, 1))), []);
+        assert_eq!(breaks(step("green", 3, TagChange::Add, (2, 3))), [0_u8; 0]);
+        assert_eq!(breaks(step("blue", 1, TagChange::Remove, (2, 1))), [0_u8; 0]);
         assert_eq!(breaks(step("blue", 1, TagChange::Remove, (1, 0))), [1], "nobody is left");
         assert_eq!(breaks(step("blue", 1, TagChange::Add, (1, 2))), [6], "the failed side gets it");
         assert_eq!(breaks(step("green", 3, TagChange::Remove, (2, 1))), [6], "the new side loses it");
