@@ -6,6 +6,7 @@
 mod act;
 mod people;
 mod publish;
+mod settle;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use act::{ActResult, Actor};
+use settle::MoveClock;
 
 use crate::{
     decide::{FleetPass, Input, Judges, Outcome, decide, holder_able},
-    metrics::{self, DecisionLabels, Metrics, PhaseLabels},
+    metrics::{self, DecisionLabels, Metrics},
     model::{
-        Decision, Fence, Fleet, FleetName, FleetRunners, Generation, Leadership, MoveState, Observation,
-        Pipeline, Request, Seen, SignedDuration, Step, Timestamp, Topology,
+        Decision, Fence, Fleet, FleetName, FleetRunners, Leadership, MoveState, Observation, Pipeline,
+        Request, Seen, SignedDuration, Step, Timestamp, Topology,
     },
     plan::{Plan, Standing, plan},
     status::{Answer, Status},
@@ -33,8 +35,6 @@ use crate::{
 const BELL_SPACING: Duration = Duration::from_millis(250);
 /// How soon to look again while a move waits for something to be seen.
 const WAITING: Duration = Duration::from_millis(500);
-/// The most that one pass takes from a move's deadline.
-const LONGEST_TICK: SignedDuration = SignedDuration::from_mins(1);
 /// How many answers to requests the snapshot keeps.
 const ANSWERS_KEPT: usize = 64;
 
@@ -72,15 +72,6 @@ pub struct Reconciler<W> {
     unsure: bool,
     /// The steps taken last: when the same ones come again, their effect was not seen, and hurry does not help.
     tries: BTreeMap<FleetName, Tries>,
-}
-
-/// The time a move has had. An outage of GitLab or of Switchyard itself does not use it up.
-#[derive(Debug, Clone, Copy)]
-struct MoveClock {
-    generation: Generation,
-    used: SignedDuration,
-    last: Timestamp,
-    last_step: Option<Timestamp>,
 }
 
 /// The same steps, again and again.
@@ -354,89 +345,6 @@ impl<W: World> Reconciler<W> {
         Ok(term)
     }
 
-    /// Ends moves whose every effect has been seen, and those that ran out of time.
-    async fn settle(&mut self, seen: View<'_>, state: &mut State) -> Result<(), PassError> {
-        let View { topology, observation, now, .. } = seen;
-        for (name, decision) in &mut state.decisions {
-            if decision.state != MoveState::Moving {
-                self.clocks.remove(name);
-                continue;
-            }
-            let Some(fleet) = topology.fleets.get(name) else { continue };
-            let clock = self
-                .clocks
-                .entry(name.clone())
-                .and_modify(|clock| {
-                    if clock.generation != decision.generation {
-                        *clock = MoveClock::new(decision.generation, now);
-                    }
-                })
-                .or_insert_with(|| MoveClock::new(decision.generation, now));
-            if matches!(observation.runners, Seen::Known(_)) {
-                // A clock that jumps uses up no more than this.
-                clock.used += now.duration_since(clock.last).clamp(SignedDuration::ZERO, LONGEST_TICK);
-            }
-            clock.last = now;
-            let clock = *clock;
-            let plan = seen.plan(fleet, decision, Standing { paused: false, holder_able: false });
-            let end = if plan.complete {
-                MoveState::Done
-            } else if clock.used > fleet.move_deadline {
-                MoveState::Failed
-            } else {
-                continue;
-            };
-            if !self.store.finish_decision(name, decision.generation, end, now).await? {
-                continue;
-            }
-            decision.state = end;
-            decision.finished_at = Some(now);
-            for in_moves in &mut state.moves {
-                if in_moves.fleet == *name && in_moves.generation == decision.generation {
-                    in_moves.state = end;
-                    in_moves.finished_at = Some(now);
-                }
-            }
-            let sentence = ended(decision, &plan, now);
-            if end == MoveState::Done {
-                info!(fleet = %name, generation = decision.generation.0, "{sentence}");
-                self.time_phases(
-                    decision,
-                    state.signals.iter().find(|s| Some(&s.key) == decision.signal.as_ref()),
-                    clock,
-                    now,
-                );
-            } else {
-                error!(fleet = %name, generation = decision.generation.0, "{sentence}");
-            }
-            self.event(name, &format!("move_{}", end.as_str()), &sentence, None, now).await?;
-        }
-        Ok(())
-    }
-
-    fn time_phases(
-        &self,
-        decision: &Decision,
-        signal: Option<&crate::model::Signal>,
-        clock: MoveClock,
-        done: Timestamp,
-    ) {
-        let phase = |phase: &str, from: Timestamp, to: Timestamp| {
-            let labels = PhaseLabels { fleet: decision.fleet.to_string(), phase: phase.to_owned() };
-            let seconds = to.duration_since(from).as_secs_f64().max(0.0);
-            self.metrics.failover_duration.get_or_create(&labels).observe(seconds);
-        };
-        let decided = decision.decided_at;
-        if let Some(signal) = signal {
-            phase("detect", signal.key.starts_at, signal.first_seen);
-            phase("decide", signal.first_seen, decided);
-        }
-        let moved = clock.last_step.unwrap_or(decided);
-        phase("move", decided, moved);
-        phase("verify", moved, done);
-        phase("total", signal.map_or(decided, |s| s.key.starts_at), done);
-    }
-
     /// Makes decisions count: each is committed against the generation it was made from.
     async fn commit(
         &mut self,
@@ -514,12 +422,6 @@ impl<W: World> Reconciler<W> {
     }
 }
 
-impl MoveClock {
-    fn new(generation: Generation, now: Timestamp) -> Self {
-        Self { generation, used: SignedDuration::ZERO, last: now, last_step: None }
-    }
-}
-
 impl Tries {
     /// Whether it is too early. No rest is longer than a period: the clock may have been set back since.
     fn rests(&self, now: Timestamp, period: Duration) -> bool {
@@ -547,25 +449,4 @@ fn until(now: Timestamp, at: Timestamp) -> Duration {
 /// A fleet whose records cannot be told apart is not touched, whatever was decided before.
 fn may_act(pass: &FleetPass) -> bool {
     pass.outcome != Outcome::SharedRunner
-}
-
-fn ended(decision: &Decision, plan: &Plan, now: Timestamp) -> String {
-    // A clock may have jumped back.
-    let took = now.duration_since(decision.decided_at).as_secs_f64().max(0.0);
-    let Decision { fleet, kind, to, generation, .. } = decision;
-    if decision.state == MoveState::Done {
-        return format!(
-            "{fleet}: the {kind} to {to} was seen done {took:.1} s after the decision (generation {generation})."
-        );
-    }
-    let left = plan
-        .waiting
-        .clone()
-        .or_else(|| plan.steps.first().map(ToString::to_string))
-        .or_else(|| plan.withheld.first().map(|w| w.step.clone()))
-        .unwrap_or_else(|| "unknown".to_owned());
-    format!(
-        "{fleet}: the {kind} to {to} failed: not seen done in time (generation {generation}); left: {left}. \
-         The fleet is latched until `switchyard ack {fleet} --holder {to} --reason …`."
-    )
 }
