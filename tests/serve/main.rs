@@ -12,6 +12,7 @@ mod metrics;
 mod people;
 mod reload;
 mod replicas;
+mod secrets;
 mod stage;
 mod standins;
 mod storm;
