@@ -167,9 +167,9 @@ fn a_backup_is_no_better_than_where_it_is() {
     assert_eq!(scene.judge(BACKUP).reason, Reason::HeartbeatStale);
     scene.remove(PLACE);
     assert_eq!(scene.judge(OLDER).reason, Reason::LocationMissing);
-    // Alone in a file: its own word is all there is.
+    // Alone in a file: its own word is all there is, and proves nothing of the bucket.
     scene.state = KindState::Unseen;
-    assert_eq!(scene.judge(OLDER).reason, Reason::Ok);
+    assert_eq!(scene.judge(OLDER).reason, Reason::RelatedUnseen);
 }
 
 #[test]

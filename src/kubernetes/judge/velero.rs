@@ -206,7 +206,10 @@ pub(super) fn backup(object: &Object, backup: &Backup, at: &At<'_>) -> Judgement
                 None if all_seen(Kind::BackupStorageLocation, at) => {
                     Some(location_missing(backup.location.as_deref()))
                 }
-                None => None,
+                None => {
+                    let text = "it is completed, and its BackupStorageLocation was not looked at";
+                    Some(Judgement::new(Reason::RelatedUnseen, text))
+                }
             };
             trouble.unwrap_or_else(|| {
                 let age =
