@@ -231,11 +231,12 @@ impl View<'_> {
                 let max_age = self.input.topology.limits.evidence_max_age;
                 let reading = evidence.reading(Question::Alive, cluster, self.input.now, max_age);
                 match reading.judge(|v| v >= fleet.thresholds.failover) {
+                    // Where the runners of any fleet live, the cluster lives.
                     Verdict::Healthy => {
-                        verdicts.entry(cluster).or_insert(false);
+                        verdicts.insert(cluster, false);
                     }
                     Verdict::Unhealthy => {
-                        verdicts.insert(cluster, true);
+                        verdicts.entry(cluster).or_insert(true);
                     }
                     Verdict::Inconclusive(_) => {}
                 }

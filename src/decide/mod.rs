@@ -182,9 +182,10 @@ impl<'a> View<'a> {
         let seen = runners.holders(&self.fleet.routing_tag);
         if seen != [&latest.to] {
             let seen: Vec<&str> = seen.iter().map(|c| c.as_str()).collect();
+            let carry = if seen.len() > 1 { "carry" } else { "carries" };
             let seen = if seen.is_empty() { "nobody".to_owned() } else { seen.join(" and ") };
             let sentence = format!(
-                "{name} has drifted: {} shall hold it, {seen} carries the tag {}.",
+                "{name} has drifted: {} shall hold it, {seen} {carry} the tag {}.",
                 latest.to, self.fleet.routing_tag
             );
             return self.pass(Outcome::Drifted, sentence, gates);

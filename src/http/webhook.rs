@@ -7,10 +7,10 @@
 //! | another process leads                       | 503    | retries within the flush                   |
 //! | the store cannot take it now                | 503    | retries within the flush                   |
 //! | the token's file is missing or empty        | 503    | retries within the flush                   |
+//! | slower than ten seconds                     | 503    | retries within the flush                   |
 //! | credential missing or wrong                 | 401    | sends it again at the next group interval  |
 //! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
 //! | not JSON, or another version                | 400    | sends it again at the next group interval  |
-//! | slower than ten seconds                     | 408    | sends it again at the next group interval  |
 //! | larger than `webhook.max_body`              | 413    | sends it again at the next group interval  |
 //! | another method than POST                    | 405    | is not Alertmanager                        |
 
@@ -81,7 +81,7 @@ async fn take(
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let slow = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not come in time.");
+    let slow = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The body did not come in time.");
     let body =
         tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await.map_err(slow)?.map_err(|error| {
             // The limit is the only error of ours; the others are the connection's, and nobody reads the answer.

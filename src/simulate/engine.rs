@@ -1,4 +1,5 @@
-//! Plays a story: the real loop, intake and store around the simulated world, on virtual time.
+//! Plays a story: the real loop, intake and store around the simulated world, on virtual time. One file, because the order of
+//! what happens within a moment is what has to be read together.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
-//! A story's text becomes values, or the list of all that is wrong with it.
+//! A story's text becomes values, or the list of all that is wrong with it. One file: the whole grammar reads from top to
+//! bottom, as docs/simulate.md does.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -379,6 +379,30 @@ fn the_way_home_needs_the_signal_held_for_the_dwell_time_and_evidence_now() {
     assert_eq!(outcome(&case), Outcome::Steady, "only a person sends it home");
 }
 
+/// Two fleets over the same clusters: runners of one fleet that were taken away do not make a cluster dead.
+#[test]
+fn a_cluster_in_which_any_fleet_lives_is_not_part_of_a_common_cause() {
+    let mut case = Case::blue_dies();
+    let mut other = case.topology.fleets[&rnd()].clone();
+    other.name = "build".parse().unwrap();
+    other.routing_tag = "build-runner".parse().unwrap();
+    let name = other.name.clone();
+    case.topology.fleets.insert(name.clone(), other);
+    let whole = case.evidence().clone();
+    case.observation.evidence.fleets.insert(name.clone(), whole);
+    case.says(Question::Alive, &[("blue", 0.0), ("green", 0.0)]);
+    let without_green = case.evidence().clone();
+    case.says(Question::Alive, &[("blue", 0.0), ("green", 1.0)]);
+    case.observation.evidence.fleets.insert(name.clone(), without_green.clone());
+    let gate = |case: &Case| {
+        let pass = case.decide();
+        pass.gates.iter().find(|g| g.gate == Gate::NotCommonCause).unwrap().clone()
+    };
+    assert!(gate(&case).open, "{}", gate(&case).saw);
+    case.observation.evidence.fleets.insert(rnd(), without_green);
+    assert!(!gate(&case).open, "nobody lives anywhere: {}", gate(&case).saw);
+}
+
 #[test]
 fn the_budget_is_shared_by_all_fleets_and_used_up_in_one_pass() {
     let mut case = Case::blue_dies();
