@@ -10,8 +10,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, Version, header},
+    middleware::Next,
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
@@ -97,8 +98,19 @@ impl Server {
             .method_not_allowed_fallback(|| async {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address takes other methods: see Allow.")
             })
+            .layer(axum::middleware::from_fn(let_go))
             .with_state(self)
     }
+}
+
+/// Behind one address there may be several replicas: who is told to come again shall be able to reach another one.
+async fn let_go(request: Request, next: Next) -> Response {
+    let version = request.version();
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE && version <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The address of the other side, as axum's connect info.

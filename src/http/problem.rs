@@ -55,8 +55,6 @@ impl IntoResponse for Problem {
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-            // Behind one address there may be several replicas: who comes again shall be able to reach another one.
-            headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
         }
         response
     }

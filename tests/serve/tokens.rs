@@ -52,7 +52,14 @@ fn asked() -> Vec<Asked> {
 
 async fn status(stage: &Stage, asked: &Asked, token: &str) -> Result<u16> {
     let body = asked.body.to_string().into_bytes();
-    Ok(stage.send(asked.method.clone(), asked.path, token, body).await?.status)
+    let answer = stage.send(asked.method.clone(), asked.path, token, body).await?;
+    // Who is told to come again may reach another replica.
+    ensure!(
+        (answer.status == 503) == (answer.header("connection") == "close"),
+        "{}",
+        answer.header("connection")
+    );
+    Ok(answer.status)
 }
 
 async fn answers(stage: &Stage, asked: &Asked, token: &str, wanted: u16) {
