@@ -10,14 +10,14 @@ use crate::stage::{Stage, WEBHOOK_TOKEN, alert, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_at_once_and_what_is_sent_again_is_taken() {
-    const CLIENTS: usize = 46;
-    const EACH: usize = 200;
+    const CLIENTS: usize = 92;
+    const EACH: usize = 100;
     let stage = Stage::new().await;
     let _switchyard = stage.start().await;
     let mut lock = stage.open_store().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
 
-    // A few connections with many requests each: HTTP/2, as sockets are scarce. Everybody comes again after a 503.
+    // As many requests as a connection of HTTP/2 takes at once, on enough connections. Everybody comes again after a 503.
     let url = format!("http://{}/api/v1/alerts", stage.address);
     let sent = (0..CLIENTS).map(|client| {
         let http = reqwest::Client::builder().http2_prior_knowledge().timeout(PATIENCE).no_proxy().build();
