@@ -20,17 +20,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Snapshot(pub(super) watch::Receiver<Arc<Status>>);
 
-fn bool(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let status = self.0.borrow().clone();
         let e = &mut encoder;
         let fleets = || status.fleets.values();
         if status.at.is_some() {
-            let up = bool(matches!(status.gitlab, Seen::Known(_)));
+            let up = f64::from(matches!(status.gitlab, Seen::Known(_)));
             family(
                 e,
                 "gitlab_up",
@@ -51,10 +47,10 @@ impl Collector for Snapshot {
             "prometheus_up",
             "Whether a Prometheus server answered in the last pass.",
             None,
-            status.prometheus.iter().map(|(server, up)| (vec![("server", server.as_str())], bool(*up))),
+            status.prometheus.iter().map(|(server, up)| (vec![("server", server.as_str())], f64::from(*up))),
         )?;
         per_fleet(e, "fleet_enabled", "Whether Switchyard may move the fleet.", &status, |f| {
-            Some(bool(f.enabled))
+            Some(f64::from(f.enabled))
         })?;
         per_fleet(e, "fleet_generation", "The number of the fleet's decision.", &status, |f| {
             Some(f.generation.0 as f64)
@@ -64,32 +60,32 @@ impl Collector for Snapshot {
             "fleet_drift",
             "Whether what is seen differs from what is decided and no move explains it.",
             &status,
-            |f| Some(bool(f.drift)),
+            |f| Some(f64::from(f.drift)),
         )?;
-        per_fleet(e, "fleet_moving", "Whether a move is under way.", &status, |f| Some(bool(f.moving)))?;
+        per_fleet(e, "fleet_moving", "Whether a move is under way.", &status, |f| Some(f64::from(f.moving)))?;
         per_fleet(
             e,
             "fleet_latched",
             "Whether the last move failed and nobody has acknowledged it.",
             &status,
-            |f| Some(bool(f.latched)),
+            |f| Some(f64::from(f.latched)),
         )?;
         per_fleet(e, "fleet_paused", "Whether a person paused the fleet.", &status, |f| {
-            Some(bool(f.paused))
+            Some(f64::from(f.paused))
         })?;
         per_fleet(
             e,
             "fleet_proposal_pending",
             "Whether an automatic move waits for a person to approve it.",
             &status,
-            |f| Some(bool(f.proposal.is_some())),
+            |f| Some(f64::from(f.proposal.is_some())),
         )?;
         per_fleet(
             e,
             "fleet_request_waiting",
             "Whether a planned move waits until the fleet has drained.",
             &status,
-            |f| Some(bool(f.waiting.is_some())),
+            |f| Some(f64::from(f.waiting.is_some())),
         )?;
         per_fleet(
             e,
@@ -103,17 +99,17 @@ impl Collector for Snapshot {
             "fleet_intended_holder",
             "Whether the cluster holds the fleet, as decided.",
             &status,
-            |f, c| f.intended_holder.as_ref().map(|holder| bool(holder == c)),
+            |f, c| f.intended_holder.as_ref().map(|holder| f64::from(holder == c)),
         )?;
         per_cluster(
             e,
             "fleet_holder",
             "Whether runners of the cluster carry the routing tag, as seen in GitLab.",
             &status,
-            |f, c| f.observed_holders.known().map(|holders| bool(holders.contains(c))),
+            |f, c| f.observed_holders.known().map(|holders| f64::from(holders.contains(c))),
         )?;
         per_cluster(e, "fleet_preferred", "Whether the cluster is the fleet's home.", &status, |f, c| {
-            Some(bool(f.prefer.first() == Some(c)))
+            Some(f64::from(f.prefer.first() == Some(c)))
         })?;
         let ratio = Unit::Other("ratio".to_owned());
         family(
@@ -135,7 +131,7 @@ impl Collector for Snapshot {
             fleets().flat_map(|f| {
                 f.gates
                     .iter()
-                    .map(|g| (vec![("fleet", f.name.as_str()), ("gate", g.gate.as_str())], bool(g.open)))
+                    .map(|g| (vec![("fleet", f.name.as_str()), ("gate", g.gate.as_str())], f64::from(g.open)))
             }),
         )?;
         family(
@@ -219,7 +215,11 @@ impl Collector for StoreStats {
         for (name, help, value) in [
             ("store_commits", "Transactions of the store.", stats.commits),
             ("store_operations", "Operations in those transactions.", stats.operations),
-            ("store_refused", "Operations refused because too many waited.", stats.refused),
+            (
+                "store_refused",
+                "Operations refused because too many waited, or because the database took nothing.",
+                stats.refused,
+            ),
             (
                 "lease_renewal_failures",
                 "Attempts to renew the lease, or to look at it, that failed.",
@@ -234,7 +234,7 @@ impl Collector for StoreStats {
             "leader",
             "Whether this process leads: decides and acts.",
             None,
-            [(vec![], bool(stats.leads))].into_iter(),
+            [(vec![], f64::from(stats.leads))].into_iter(),
         )?;
         family(
             &mut encoder,

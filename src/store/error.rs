@@ -64,8 +64,8 @@ pub enum Error {
     /// The tables cannot be brought to this version.
     #[error("cannot bring the store to this version's tables")]
     Migrate(#[source] Arc<sqlx::migrate::MigrateError>),
-    /// Too many operations wait already.
-    #[error("the store is busy: too many writes wait already")]
+    /// Too many operations wait already, or one waits for a database that takes nothing.
+    #[error("the store is busy: others wait for it already")]
     Busy,
     /// The store is closed.
     #[error("the store is closed")]

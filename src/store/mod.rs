@@ -110,7 +110,7 @@ impl Store {
     }
 
     /// Takes reports of alerts, all in one transaction, and says what each changed. [`Error::Busy`] at once when too many
-    /// writes wait: the sender shall come again.
+    /// writes wait, or one for a database that takes nothing: the sender shall come again.
     pub async fn upsert_signals(&self, signals: Vec<Signal>) -> Result<Vec<Upserted>, Error> {
         self.writer.try_write(self.pinned, operations::UpsertSignals(signals)).await
     }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -135,6 +135,8 @@ pub(super) struct Counters {
     pub(super) commits: AtomicU64,
     pub(super) operations: AtomicU64,
     pub(super) refused: AtomicU64,
+    /// The database took nothing, the last time.
+    stalled: AtomicBool,
 }
 
 /// The way to the writer task.
@@ -173,18 +175,23 @@ impl Writer {
         answer.await.map_err(|_| Error::Closed)?
     }
 
-    /// Waits for the commit, but not for a place in the queue.
+    /// Waits for the commit, but not for a place in the queue; nor for a database that takes nothing, as long as somebody
+    /// else does: callers who wait in vain hold places that others need.
     pub(super) async fn try_write<O: Operation>(
         &self,
         epoch: Option<Epoch>,
         operation: O,
     ) -> Result<O::Output, Error> {
         let (job, answer) = self.pending(epoch, operation)?;
+        let busy = || {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            Error::Busy
+        };
+        if self.counters.stalled.load(Ordering::Relaxed) && self.depth() > 0 {
+            return Err(busy());
+        }
         self.queue.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                self.counters.refused.fetch_add(1, Ordering::Relaxed);
-                Error::Busy
-            }
+            mpsc::error::TrySendError::Full(_) => busy(),
             mpsc::error::TrySendError::Closed(_) => Error::Closed,
         })?;
         answer.await.map_err(|_| Error::Closed)?
@@ -258,7 +265,9 @@ async fn commit(pools: &Pools, mut jobs: Vec<Box<dyn Job>>, counters: &Counters)
         return;
     }
     counters.operations.fetch_add(jobs.len() as u64, Ordering::Relaxed);
-    match transaction(pools, &mut jobs, counters).await {
+    let result = transaction(pools, &mut jobs, counters).await;
+    counters.stalled.store(matches!(&result, Err(error) if error.is_transient()), Ordering::Relaxed);
+    match result {
         Err(error) if jobs.len() > 1 && !error.is_transient() => {
             for mut job in jobs {
                 let result = transaction(pools, std::slice::from_mut(&mut job), counters).await;
@@ -402,6 +411,46 @@ mod tests {
         before.unwrap();
         after.unwrap();
         assert_eq!(writer.counters.commits.load(Ordering::Relaxed), 3, "together");
+        writer.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_cannot_be_served_soon_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("s.db").display());
+        let holder = Holder { listen: String::new(), now: jiff::Timestamp::UNIX_EPOCH };
+        let (pools, lease, lock) = schema::open(&url, &holder).await.unwrap();
+        let writer = Writer::start(pools, lease, Hold::File(lock));
+        // One poll of each before the writer runs.
+        let many = |count: usize| {
+            futures::future::join_all((0..count).map(|_| writer.try_write(None, RecordEvent(event("one")))))
+        };
+        let busy = |results: Vec<Result<_, Error>>| results.iter().filter(|r| r.is_err()).count();
+        assert_eq!(busy(many(QUEUE + 2).await), 2, "the queue is full");
+        writer.counters.stalled.store(true, Ordering::Relaxed);
+        assert_eq!(busy(many(3).await), 2, "the database took nothing: one tries");
+        assert_eq!(busy(many(3).await), 0, "it does again");
+        assert_eq!(writer.counters.refused.load(Ordering::Relaxed), 4);
+        writer.close().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_database_that_took_nothing_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        let holder = Holder { listen: String::new(), now: jiff::Timestamp::UNIX_EPOCH };
+        let (pools, lease, lock) =
+            schema::open(&format!("sqlite://{}", path.display()), &holder).await.unwrap();
+        let writer = Writer::start(pools, lease, Hold::File(lock));
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+        let result = writer.try_write(None, RecordEvent(event("in vain"))).await;
+        assert!(matches!(&result, Err(error) if error.is_transient()), "{:?}", result.err());
+        assert!(writer.counters.stalled.load(Ordering::Relaxed));
+        sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+        writer.try_write(None, RecordEvent(event("taken"))).await.unwrap();
+        assert!(!writer.counters.stalled.load(Ordering::Relaxed));
         writer.close().await.unwrap();
     }
 }

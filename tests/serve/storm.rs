@@ -1,4 +1,4 @@
-//! More webhooks than the store's queue holds.
+//! More webhooks than the store takes.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -9,7 +9,7 @@ use switchyard_lab::wait::{PATIENCE, until};
 use crate::stage::{Stage, WEBHOOK_TOKEN, alert, message};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_queue_refuses_at_once_and_what_is_sent_again_is_taken() {
+async fn what_the_store_cannot_take_is_refused_at_once_and_taken_when_sent_again() {
     const CLIENTS: usize = 92;
     const EACH: usize = 100;
     let stage = Stage::new().await;
@@ -41,9 +41,9 @@ async fn a_full_queue_refuses_at_once_and_what_is_sent_again_is_taken() {
             }
         }))
     });
-    // Once some were refused, the queue has been full, and the lock goes.
+    // Once some were refused, the lock goes.
     let full = async {
-        until(PATIENCE, "the queue has been full", async || {
+        until(PATIENCE, "some were refused", async || {
             let refused = stage.metric("switchyard_store_refused_total", &[]).await;
             ensure!(refused > Some(0.0), "{refused:?}");
             Ok(())
