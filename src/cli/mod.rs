@@ -19,7 +19,9 @@ use crate::{
     app,
     config::{self, Config},
     model::SignedDuration,
-    telemetry, web,
+    telemetry,
+    transport::chain,
+    web,
 };
 
 /// How a command ended.
@@ -404,18 +406,6 @@ async fn run(cli: Cli) -> Exit {
         Command::Probe(args) => sidecar::probe(args).await,
         command => client::run(&config_file, command).await,
     }
-}
-
-/// The error and everything below it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[expect(clippy::print_stderr, reason = "a command's complaint goes to standard error")]

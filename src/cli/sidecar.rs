@@ -9,7 +9,7 @@ use super::{Exit, OutputFormat, chain, complain, say};
 use crate::{
     app,
     model::SignedDuration,
-    sidecar::{self, Aspect, Limits, Runner},
+    sidecar::{self, Limits, Runner},
 };
 
 /// Where the runner is and how it is configured.
@@ -133,9 +133,9 @@ pub(super) async fn probe(args: Probe) -> Exit {
         OutputFormat::Table => say(&format!("{}: {}", judgement.state, judgement.sentence)),
         OutputFormat::Json => say(&serde_json::json!(judgement).to_string()),
     }
-    let aspect = match args.aspect {
-        Asked::Live => Aspect::Live,
-        Asked::Ready => Aspect::Ready,
+    let yes = match args.aspect {
+        Asked::Live => judgement.state.live(),
+        Asked::Ready => judgement.state.ready(),
     };
-    if aspect.holds(&judgement) { Exit::Done } else { Exit::Failed }
+    if yes { Exit::Done } else { Exit::Failed }
 }

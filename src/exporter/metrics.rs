@@ -153,10 +153,6 @@ fn writers<'a>(clusters: &[View<'a>]) -> BTreeMap<Place<'a>, usize> {
     writers
 }
 
-fn one(value: bool) -> f64 {
-    if value { 1.0 } else { 0.0 }
-}
-
 fn text(value: Option<&String>) -> &str {
     value.map_or("", String::as_str)
 }
@@ -201,13 +197,13 @@ impl<'a> One<'_, 'a> {
     fn machinery(&mut self) {
         let cluster = self.cluster;
         if let Some(up) = cluster.probe.up {
-            self.put(Id::ApiUp, [], one(up));
+            self.put(Id::ApiUp, [], f64::from(up));
             self.put(Id::ApiProbeDuration, [], cluster.probe.took.as_secs_f64());
         }
         self.put_time(Id::ApiLastSuccess, [], cluster.probe.last_success);
         for (kind, collector) in &cluster.collectors {
             let name = || Text::from(kind.plural());
-            self.put(Id::CollectorUp, [name()], one(collector.up));
+            self.put(Id::CollectorUp, [name()], f64::from(collector.up));
             self.put_time(Id::CollectorLastSuccess, [name()], collector.last_success);
             // From zero on, so that the first is an increase.
             for reason in super::Reason::ALL {
@@ -215,7 +211,7 @@ impl<'a> One<'_, 'a> {
                 self.put(Id::CollectorErrors, [name(), reason.as_str().into()], count as f64);
             }
             if let (Some(crd), Some(installed)) = (kind.crd(), collector.installed) {
-                self.put(Id::CrdInstalled, [crd.into()], one(installed));
+                self.put(Id::CrdInstalled, [crd.into()], f64::from(installed));
             }
             let count = cluster.snapshot.count(*kind) as f64;
             self.put(Id::Objects, [kind.as_str().into()], count);
@@ -281,7 +277,7 @@ impl<'a> One<'_, 'a> {
                 continue;
             };
             let labels = || [object.namespace.as_str().into(), object.name.as_str().into()];
-            self.put(Id::SchedulePaused, labels(), one(*paused));
+            self.put(Id::SchedulePaused, labels(), f64::from(*paused));
             if let Some(interval) = interval {
                 self.put(Id::ScheduleInterval, labels(), interval.as_secs_f64());
             }
@@ -351,7 +347,7 @@ impl<'a> One<'_, 'a> {
             Some(_) => None,
         };
         if let Some(available) = available {
-            self.put(Id::LocationAvailable, labels(), one(available));
+            self.put(Id::LocationAvailable, labels(), f64::from(available));
         }
         self.put_time(Id::LocationValidated, labels(), location.validated);
         self.put_time(Id::LocationSynced, labels(), location.synced);
@@ -397,14 +393,14 @@ impl<'a> One<'_, 'a> {
         let labels = || own.map(Text::from);
         if let Some(ready) = &flux.ready {
             let current = ready.generation.is_some() && ready.generation == object.generation;
-            self.put(Id::FluxGenerationCurrent, labels(), one(current));
+            self.put(Id::FluxGenerationCurrent, labels(), f64::from(current));
             match ready.status.as_str() {
                 "True" if current => self.put(Id::FluxReady, labels(), 1.0),
                 "False" if current => self.put(Id::FluxReady, labels(), 0.0),
                 _ => {}
             }
         }
-        self.put(Id::FluxSuspended, labels(), one(flux.suspended));
+        self.put(Id::FluxSuspended, labels(), f64::from(flux.suspended));
         let (kind, namespace, name) =
             flux.source.as_ref().map_or(("", "", ""), |s| (&s.kind, &s.namespace, &s.name));
         let [own_kind, own_namespace, own_name] = own;
@@ -435,7 +431,7 @@ impl<'a> One<'_, 'a> {
             self.put(Id::BackupsVanished, labels.map(|l| l.as_str().into()), count as f64);
         }
         for (namespace, location, emptied) in history.emptied() {
-            self.put(Id::LocationEmptied, [namespace.into(), location.into()], one(emptied));
+            self.put(Id::LocationEmptied, [namespace.into(), location.into()], f64::from(emptied));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong between Switchyard and GitLab.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -155,14 +155,7 @@ impl Error {
 
     /// The error and its sources in one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text
+        crate::transport::chain(self)
     }
 
     pub(super) fn status(&self) -> Option<u16> {

@@ -150,7 +150,7 @@ impl Metrics {
             alerts_ended: Family::default(),
             web: WebMetrics::default(),
             credential_good: Family::default(),
-            page: Page::of(start, []),
+            page: Page::default(),
         };
         let page = Page::new(start, |ours| {
             metrics.register(ours);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use prometheus_client::{
-    collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
     metrics::{MetricType, gauge::ConstGauge, info::Info},
     registry::{Registry, Unit},
@@ -17,8 +16,8 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// The content type of the classic text format.
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A registry that is complete; clones share it.
-#[derive(Debug, Clone)]
+/// A registry that is complete; clones share it. The default one is empty.
+#[derive(Debug, Clone, Default)]
 pub struct Page(Arc<Registry>);
 
 impl Page {
@@ -35,11 +34,6 @@ impl Page {
         ours.register("build", "The program's version and source revision", build);
         register(ours);
         Self(Arc::new(registry))
-    }
-
-    /// The same for collectors alone.
-    pub fn of(start: Timestamp, collectors: impl IntoIterator<Item = Box<dyn Collector>>) -> Self {
-        Self::new(start, |ours| collectors.into_iter().for_each(|c| ours.register_collector(c)))
     }
 
     /// All metrics: OpenMetrics when one of the `Accept` headers names it, else the classic text. The content type

@@ -39,19 +39,19 @@ impl Collector for Seen {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let judgement = memory.judge((self.now)(), &self.limits);
-        let bool = |value: bool| if value { 1.0 } else { 0.0 };
-        let one = |value: bool| std::iter::once((vec![], bool(value)));
+        let one = |value: bool| std::iter::once((vec![], f64::from(value)));
         let e = &mut encoder;
         let live = judgement.state.live();
         family(e, "sidecar_live", "Whether the runner process is alive", None, one(live))?;
         let ready = judgement.state.ready();
         family(e, "sidecar_ready", "Whether the runner takes jobs", None, one(ready))?;
-        let states =
-            State::ALL.iter().map(|state| (vec![("state", state.as_str())], bool(*state == judgement.state)));
+        let states = State::ALL
+            .iter()
+            .map(|state| (vec![("state", state.as_str())], f64::from(*state == judgement.state)));
         family(e, "sidecar_state", "What the runner process is doing", None, states)?;
         let sections = judgement.sections.iter().flat_map(|(runner, state)| {
             State::ALL.iter().map(move |one| {
-                (vec![("runner", runner.as_str()), ("state", one.as_str())], bool(one == state))
+                (vec![("runner", runner.as_str()), ("state", one.as_str())], f64::from(one == state))
             })
         });
         family(e, "sidecar_section_state", "What each [[runners]] section is doing", None, sections)?;

@@ -25,7 +25,7 @@ use axum::{
 use tracing::{info, warn};
 use url::Url;
 
-pub use probe::{Aspect, ProbeError, probe};
+pub use probe::{ProbeError, probe};
 pub use reading::{Reading, Section, Unreadable};
 pub use state::{Judgement, Limits, Look, Memory, State};
 

@@ -8,25 +8,6 @@ use std::{
 use super::{Judgement, Memory, Runner};
 use crate::model::Timestamp;
 
-/// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Aspect {
-    /// Whether to leave the process alone.
-    Live,
-    /// Whether it takes jobs.
-    Ready,
-}
-
-impl Aspect {
-    /// The answer.
-    pub fn holds(self, judgement: &Judgement) -> bool {
-        match self {
-            Self::Live => judgement.state.live(),
-            Self::Ready => judgement.state.ready(),
-        }
-    }
-}
-
 /// Why the memory of earlier probes cannot be kept.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: name a file on a volume that can be written with --state-file", .path.display())]

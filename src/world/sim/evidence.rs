@@ -66,21 +66,6 @@ impl State {
         }
     }
 
-    /// From now on the exporter of the cluster gives this answer; none: it has no answer.
-    pub fn set_readiness(&mut self, cluster: &ClusterName, question: Question, value: Option<f64>) {
-        self.readiness.insert((cluster.clone(), question), value);
-    }
-
-    /// What the exporter of a cluster says. All is well unless somebody said otherwise.
-    fn readiness(&self, cluster: &ClusterName, question: Question) -> Option<f64> {
-        let well = match question {
-            Question::ClusterApi => 1.0,
-            Question::BackupAge => 3600.0,
-            _ => 0.0,
-        };
-        self.readiness.get(&(cluster.clone(), question)).copied().unwrap_or(Some(well))
-    }
-
     /// What a server without fault would answer.
     fn samples(&self) -> Samples {
         let at = self.now.checked_sub(self.sample_age).unwrap_or(Timestamp::MIN);
@@ -101,9 +86,10 @@ impl State {
                     Question::Able => share(well, all),
                     Question::AbleCount => Some(f64::from(well)),
                     Question::GitlabUnreachable => share(unreachable, up),
-                    Question::ClusterApi | Question::GitopsBroken | Question::BackupAge => {
-                        self.readiness(cluster, question)
-                    }
+                    // The exporters of the simulated clusters say that all is well.
+                    Question::ClusterApi => Some(1.0),
+                    Question::GitopsBroken => Some(0.0),
+                    Question::BackupAge => Some(3600.0),
                 };
                 if let Some(value) = value {
                     let samples = samples.entry((fleet.clone(), question)).or_default();

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use super::World;
 use crate::model::{
     ClusterName, DnsView, Draining, Fence, Fleet, FleetName, Marker, Observation, Phase, Pipeline,
-    PoolSelector, Question, RecordSet, Runner, RunnerId, Seen, SignedDuration, Step, StepOutcome, TagChange,
-    TagStep, Timestamp, Topology,
+    PoolSelector, RecordSet, Runner, RunnerId, Seen, SignedDuration, Step, StepOutcome, TagChange, TagStep,
+    Timestamp, Topology,
 };
 
 pub use evidence::{PrometheusFault, SimPrometheus};
@@ -120,8 +120,6 @@ pub struct State {
     pub dns: SimDns,
     /// The Prometheus servers.
     pub prometheus: Vec<SimPrometheus>,
-    /// What the exporters of the clusters say, where it is not that all is well.
-    readiness: BTreeMap<(ClusterName, Question), Option<f64>>,
     /// How old Prometheus' samples are.
     pub sample_age: SignedDuration,
     /// Every step that was sent, in order.
@@ -147,7 +145,6 @@ impl SimWorld {
             gitlab: SimGitlab::default(),
             dns: SimDns::new(2),
             prometheus: vec![SimPrometheus::new(0)],
-            readiness: BTreeMap::new(),
             sample_age: SignedDuration::ZERO,
             sent: Vec::new(),
             pipelines: Seen::Known(Vec::new()),
