@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 /// How long a test waits for something that must come: generous, because it costs nothing when it comes early.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks `probe` until it succeeds. An error means "not yet, because …": the last one is reported when `deadline` passes.
 pub async fn until<T>(

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard_lab::gitlab::{
-    Admin, Config, Fault, Kind, Match, Outage, RateLimit, RateLimitShape, RunnerSpec, Simulator, TokenSpec,
+use switchyard_lab::{
+    gitlab::{
+        Admin, Config, Fault, Kind, Match, Outage, RateLimit, RateLimitShape, RunnerSpec, Simulator,
+        TokenSpec,
+    },
+    wait::PATIENCE,
 };
 
 use crate::client::{Client, start};
@@ -26,19 +30,22 @@ async fn a_write_can_be_done_and_its_answer_lost() {
     assert!(put("c").await.is_err());
     assert_eq!(admin.tags(id), ["c"]);
     admin.fault(Fault::new(Match { body: Some("timeout".into()), ..Match::any() }, Kind::TimeoutAfterCommit));
-    assert!(tokio::time::timeout(Duration::from_millis(300), put("timeout")).await.is_err());
+    let committed = admin.until("committed", PATIENCE, |admin| (admin.tags(id) == ["timeout"]).then_some(()));
+    tokio::select! {
+        answer = put("timeout") => panic!("{answer:?}"),
+        () = committed => {}
+    }
     let given_up = async |name: &str| {
         let logged =
             |admin: &Admin| admin.requests().iter().any(|l| l.fault.as_deref() == Some(name)).then_some(());
-        admin.until("given up", Duration::from_secs(10), logged).await;
+        admin.until("given up", PATIENCE, logged).await;
         assert_eq!(admin.held_requests(), 0);
     };
     given_up("timeout_after_commit").await;
     assert_eq!(admin.tags(id), ["timeout"]);
     admin.fault(Fault::new(Match { body: Some("hang".into()), ..Match::any() }, Kind::Hang));
     // Held for as long as the client waits.
-    let held =
-        admin.until("held", Duration::from_secs(10), |admin| (admin.held_requests() == 1).then_some(()));
+    let held = admin.until("held", PATIENCE, |admin| (admin.held_requests() == 1).then_some(()));
     tokio::select! {
         answer = put("hang") => panic!("{answer:?}"),
         () = held => {}
@@ -154,15 +161,11 @@ async fn the_whole_instance_can_go_away_and_come_back() {
     let url = format!("{}/api/v4/version", gitlab.url());
     let get = async || client.try_send("GET", url.clone(), "application/json", "").await;
     admin
-        .until("refused", Duration::from_secs(5), |_| {
-            std::net::TcpStream::connect(gitlab.address()).err().map(|_| ())
-        })
+        .until("refused", PATIENCE, |_| std::net::TcpStream::connect(gitlab.address()).err().map(|_| ()))
         .await;
     assert!(get().await.is_err());
     admin.outage(Outage::None);
-    admin
-        .until("back", Duration::from_secs(5), |_| std::net::TcpStream::connect(gitlab.address()).ok())
-        .await;
+    admin.until("back", PATIENCE, |_| std::net::TcpStream::connect(gitlab.address()).ok()).await;
     assert_eq!(get().await.unwrap().status, 200);
     let address = gitlab.address();
     drop(gitlab);
@@ -220,7 +223,7 @@ async fn maintenance_mode_reads_and_does_not_write() {
     let path = format!("/runners/{}", blue.id);
     let put = async || client.put(&path, json!({ "paused": true })).await;
     let begun = |_: &Admin| Some(()).filter(|()| admin.state()["outage"] == "maintenance");
-    admin.until("the switch is thrown", Duration::from_secs(5), begun).await;
+    admin.until("the switch is thrown", PATIENCE, begun).await;
     let refused = put().await;
     assert_eq!((refused.status, refused.json()), (503, json!({ "message": text })));
     assert_eq!(client.get("/runners/all").await.status, 200);
@@ -246,13 +249,13 @@ async fn maintenance_mode_reads_and_does_not_write() {
 
 #[tokio::test]
 async fn a_graphql_query_that_takes_too_long_is_an_error_with_200() {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_secs(2);
     let gitlab = Simulator::start(Config { graphql_timeout: limit, ..Config::default() });
     let token = gitlab.admin().create_token(TokenSpec::admin("root", &["api"]));
     let client = Client::new(&gitlab, &token);
     let ask = async || client.graphql("{ runners { count } }", json!({})).await;
     let slow = |ms| Fault::new(Match::operation("^graphql_query$"), Kind::Latency { ms }).times(1);
-    gitlab.admin().fault(slow(50));
+    gitlab.admin().fault(slow(5));
     assert_eq!(ask().await.json()["data"]["runners"]["count"], 0);
     gitlab.admin().fault(slow(600_000));
     let late = ask().await;
