@@ -48,8 +48,8 @@ def clusters():
             ),
             stat(
                 "GitOps objects not well",
-                """Objects of Argo CD and Flux that are unhealthy, or of which nobody knows: a dead controller leaves them green
-                for ever. No data: there are none.""",
+                """Objects of Argo CD and Flux that are unhealthy, on their way for a quarter of an hour, or of which nobody knows:
+                a dead controller leaves them green for ever. No data: there are none.""",
                 f"sum(runner_cluster:switchyard_gitops_broken:count{{{here}}})", thresholds=SOON,
             ),
             stat(
@@ -198,7 +198,7 @@ def clusters():
         row(
             "GitOps", 8,
             series(
-                "GitOps objects not well over time", "Unhealthy or unknown objects of Argo CD and Flux.",
+                "GitOps objects not well over time", "Objects of Argo CD and Flux: unhealthy, unknown, or on their way for a quarter of an hour.",
                 query(
                     f"max by (runner_cluster) (runner_cluster:switchyard_gitops_broken:count{{{here}}})",
                     "{{runner_cluster}}",
