@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Read as _,
+    io::{IsTerminal as _, Read as _},
     path::PathBuf,
 };
 
@@ -15,11 +15,16 @@ use crate::{
     model::Timestamp,
 };
 
+/// The file that is standard input.
+const STDIN: &str = "-";
+/// On a terminal nothing comes by itself.
+const HINT: &str = "reading objects as JSON from the terminal until Ctrl-D; \
+                    meant is: kubectl get -o json KIND… | switchyard verdict";
+
 #[derive(Debug, Args)]
 pub(super) struct Verdict {
-    /// What `kubectl get -o json` printed: objects or lists, one after the other; `-` is standard input. What an object
-    /// depends on is looked for in all of them.
-    #[arg(required = true)]
+    /// What `kubectl get -o json` printed: objects or lists, one after the other; `-` or none is standard input. What an
+    /// object depends on is looked for in all of them.
     files: Vec<PathBuf>,
     /// Judge as of this time, such as 2026-11-21T06:00:00Z; without it, now.
     #[arg(long)]
@@ -42,9 +47,16 @@ fn now() -> Timestamp {
 /// Ends with Done when everything is healthy, Failed when something is not, Usage when nothing could be judged.
 pub(super) fn run(args: &Verdict) -> Exit {
     let mut found = Found::default();
-    for file in &args.files {
+    let stdin = [PathBuf::from(STDIN)];
+    let files = if args.files.is_empty() { &stdin[..] } else { &args.files };
+    if files.iter().any(|file| file.as_os_str() == STDIN) && std::io::stdin().is_terminal() {
+        complain(HINT);
+    }
+    for file in files {
         if let Err(wrong) = read(file, &mut found) {
-            return nothing(args, &format!("{}: {wrong}", file.display()));
+            let name =
+                if file.as_os_str() == STDIN { "standard input".into() } else { file.to_string_lossy() };
+            return nothing(args, &format!("{name}: {wrong}"));
         }
     }
     let mut skipped: BTreeMap<String, usize> = BTreeMap::new();
@@ -85,7 +97,7 @@ fn nothing(args: &Verdict, why: &str) -> Exit {
 
 fn read(file: &PathBuf, found: &mut Found) -> Result<(), String> {
     let mut text = String::new();
-    if file.as_os_str() == "-" {
+    if file.as_os_str() == STDIN {
         std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
     } else {
         text = std::fs::read_to_string(file).map_err(|e| e.to_string())?;

@@ -89,8 +89,17 @@ impl Settings {
 
 /// Clusters that are watched.
 pub struct Exporter {
-    clusters: Vec<(Arc<Cluster>, Client)>,
+    clusters: Vec<Reached>,
     settings: Settings,
+}
+
+/// A cluster and how it is reached.
+struct Reached {
+    cluster: Arc<Cluster>,
+    /// For the watches.
+    client: Client,
+    /// For the probe alone: it shares no connection.
+    probe: Client,
 }
 
 impl Exporter {
@@ -102,17 +111,19 @@ impl Exporter {
         let stale_after = SignedDuration::try_from(settings.stale_after).unwrap_or(SignedDuration::MAX);
         let mut clusters = Vec::new();
         for (name, config) in settings.access.clusters().await? {
-            let client = Client::try_from(config)
-                .map_err(|error| Error::Client(name.clone(), failure::chain(&error)))?;
-            clusters
-                .push((Arc::new(Cluster::new(name.to_string(), settings.sources(), stale_after)), client));
+            let client = |config| {
+                Client::try_from(config).map_err(|error| Error::Client(name.clone(), failure::chain(&error)))
+            };
+            let (client, probe) = (client(config.clone())?, client(config)?);
+            let cluster = Arc::new(Cluster::new(name.to_string(), settings.sources(), stale_after));
+            clusters.push(Reached { cluster, client, probe });
         }
         Ok(Self { clusters, settings })
     }
 
     /// The clusters.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        self.clusters.iter().map(|(cluster, _)| cluster.clone()).collect()
+        self.clusters.iter().map(|reached| reached.cluster.clone()).collect()
     }
 
     /// The metrics of all clusters, judged when they are asked for, and whether the exporter lives and is ready.
@@ -146,7 +157,7 @@ impl Exporter {
             recheck,
             page,
         };
-        for (cluster, client) in self.clusters {
+        for Reached { cluster, client, probe } in self.clusters {
             for index in 0..cluster.sources.len() {
                 let (client, cluster) = (client.clone(), cluster.clone());
                 let (pace, pages) = (pace.clone(), pages.clone());
@@ -162,7 +173,7 @@ impl Exporter {
                     history.look_if_changed(now());
                 }
             });
-            tasks.spawn(probe::run(client, cluster, probe_interval, probe_timeout, now));
+            tasks.spawn(probe::run(probe, cluster, probe_interval, probe_timeout, now));
         }
     }
 }

@@ -1,4 +1,6 @@
 //! The own probe of a cluster's API: none of the tools in a cluster tells that the API of another one is dead.
+//!
+//! Every question comes by a new connection: an old one may live on where no new one is taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +14,7 @@ use crate::model::Timestamp;
 /// What is asked for. It says that the API server reaches its store, and it needs the credentials.
 const PATH: &str = "/readyz";
 
-/// Asks again and again; never ends.
+/// Asks again and again; never ends. The client is nobody else's.
 pub(super) async fn run(
     client: Client,
     cluster: Arc<Cluster>,
@@ -34,7 +36,7 @@ pub(super) async fn run(
 }
 
 async fn ask(client: &Client) -> Result<(), String> {
-    // A connection of its own: an old one may live on where no new one is taken.
+    // Ends the connection with its answer, so that none is left in the client's pool.
     let request = Request::get(PATH).header(header::CONNECTION, "close").body(Vec::new());
     let request = request.map_err(|error| error.to_string())?;
     match client.request_text(request).await {

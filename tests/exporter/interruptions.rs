@@ -47,6 +47,32 @@ async fn a_cut_watch_goes_on_and_a_silent_one_is_not_believed() {
 }
 
 #[tokio::test]
+async fn the_probe_sees_a_dead_path_that_old_connections_do_not() {
+    let Some(kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
+    kubernetes.namespace("argocd").await.unwrap();
+    let relay = Relay::start(kubernetes.address()).await.unwrap();
+    let mut app = application("shop", 5);
+    kubernetes.apply(&app).await.unwrap();
+    let contexts = [(BLUE, relay.address(), kubernetes.admin_token())];
+    // The watch keeps its connection for minutes.
+    let quick = ["--probe-interval", "1s", "--tools", "argocd"];
+    let running = exporter(&contexts, &kubernetes.ca_file(), &quick).await;
+    let api = [("runner_cluster", BLUE)];
+    running.judged(&app, "healthy", "ok").await;
+    running.collector_up(BLUE, "applications", true).await;
+    running.until("switchyard_cluster_api_up", &api, Some(1.0)).await;
+
+    relay.close();
+    running.until("switchyard_cluster_api_up", &api, Some(0.0)).await;
+    app["status"]["health"]["status"] = json!("Degraded");
+    kubernetes.apply(&app).await.unwrap();
+    running.judged(&app, "unhealthy", "degraded").await;
+    assert_eq!(running.errors(BLUE, "applications", "connection").await, 0.0, "the watch never broke");
+    relay.mend();
+    running.until("switchyard_cluster_api_up", &api, Some(1.0)).await;
+}
+
+#[tokio::test]
 async fn a_restarted_api_server_that_forgot_the_past_is_listed_again() {
     let Some(mut kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
     kubernetes.namespace("argocd").await.unwrap();

@@ -75,6 +75,9 @@ fn related_objects_come_from_all_files_and_standard_input() {
     assert_eq!(code, 0, "{out}");
     let (code, out, _) = run(&["--at", NOW, "-", &path("velero.json")], &schedules);
     assert_eq!(code, 0, "{out}");
+    // Without a file it is standard input, and a pipe needs no hint.
+    let (code, out, err) = run(&["--at", NOW], &all);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
 }
 
 #[test]
@@ -129,10 +132,10 @@ fn bad_input_says_what_is_wrong_with_it() {
         assert_eq!((code, out.as_str()), (2, ""), "{err}");
         assert!(err.contains(wanted), "{err}");
     };
-    bad("", "-: it is empty; ask kubectl for objects with `-o json`");
-    bad("NAME  READY\nweb   1/1\n", "-: not JSON (");
+    bad("", "standard input: it is empty; ask kubectl for objects with `-o json`");
+    bad("NAME  READY\nweb   1/1\n", "standard input: not JSON (");
     bad("apiVersion: v1\nkind: List\n", "ask kubectl for it with `-o json`");
-    bad("[]", "-: document 1: not an object of Kubernetes: it has no apiVersion or kind");
+    bad("[]", "standard input: document 1: not an object of Kubernetes: it has no apiVersion or kind");
     bad(r#"{"apiVersion": "v1", "kind": "List", "items": [{"x": 1}]}"#, "items[0] has no apiVersion or kind");
     bad(r#"{"apiVersion": "velero.io/v1", "kind": "Backup"}"#, "the Backup has no metadata.name");
     bad(r#"{"apiVersion": "v1", "kind": "List", "items": []}"#, "there is nothing to judge");
@@ -143,5 +146,6 @@ fn bad_input_says_what_is_wrong_with_it() {
     assert!(said["detail"].as_str().unwrap().starts_with("/nowhere/x.json: No such file"), "{said}");
     assert!(err.contains("/nowhere/x.json"), "{err}");
     assert_eq!(run(&["--at", "yesterday", "-"], "").0, 2);
-    assert_eq!(run(&[], "").0, 2);
+    let (code, _, err) = run(&[], "");
+    assert!(code == 2 && err.contains("standard input: it is empty"), "{code}: {err}");
 }

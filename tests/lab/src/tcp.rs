@@ -1,4 +1,4 @@
-//! A way between a client and a server that a test can close: refused, or open and silent.
+//! A way between a client and a server that a test can close: for new connections, for all, or open and silent.
 
 use std::net::SocketAddr;
 
@@ -18,6 +18,8 @@ use crate::ports;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Open,
+    /// Connections that are there go on, and new ones are ended at once.
+    Closed,
     /// Connections are ended, new ones too.
     Cut,
     /// Connections stay, and nothing passes any more.
@@ -51,6 +53,11 @@ impl Relay {
         self.address
     }
 
+    /// Ends every new connection at once, and leaves those that are there.
+    pub fn close(&self) {
+        self.way.send_replace(Way::Closed);
+    }
+
     /// Ends every connection, and every new one at once.
     pub fn cut(&self) {
         self.way.send_replace(Way::Cut);
@@ -75,9 +82,11 @@ impl Drop for Relay {
 }
 
 async fn relay(client: TcpStream, to: SocketAddr, way: watch::Receiver<Way>) {
-    let open = *way.borrow() == Way::Open;
-    if !open {
-        return ended(way).await;
+    let now = *way.borrow();
+    match now {
+        Way::Open => {}
+        Way::Closed => return,
+        Way::Cut | Way::Silent => return ended(way).await,
     }
     let Ok(server) = TcpStream::connect(to).await else { return };
     let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
@@ -90,7 +99,9 @@ async fn relay(client: TcpStream, to: SocketAddr, way: watch::Receiver<Way>) {
 
 /// Waits until a connection has to end: at once when the way is cut, later when a silent way is mended.
 async fn ended(mut way: watch::Receiver<Way>) {
-    let Ok(now) = way.wait_for(|way| *way != Way::Open).await.map(|way| *way) else { return };
+    let Ok(now) = way.wait_for(|way| matches!(way, Way::Cut | Way::Silent)).await.map(|way| *way) else {
+        return;
+    };
     if now == Way::Silent {
         let _ = way.wait_for(|way| *way != Way::Silent).await;
     }
