@@ -39,8 +39,8 @@ impl fmt::Display for Format {
 /// # Errors
 /// When `level` is no filter such as `info` or `info,switchyard=debug`.
 pub fn init(level: &str, format: Format) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // It says every failed request as an error, which its callers say once, with the reason; a later directive wins.
-    let filter = EnvFilter::builder().parse(format!("kube_client=off,{level}"))?;
+    // They say every failed request, which their callers say once, with the reason; a later directive wins.
+    let filter = EnvFilter::builder().parse(format!("kube_client=off,kube_runtime=off,{level}"))?;
     let layer = match format {
         Format::Logfmt => tracing_logfmt::builder().layer().with_writer(std::io::stderr).boxed(),
         Format::Json => {

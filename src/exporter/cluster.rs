@@ -2,15 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
+use kube::runtime::{reflector::store::Writer, watcher::Event};
 use tracing::{info, warn};
 
-use super::failure::{Failure, Reason};
+use super::{
+    failure::{Failure, Reason},
+    watch::{Seen, Served},
+};
 use crate::{
-    kubernetes::{Detail, History, Kind, KindState, Object, Snapshot},
+    kubernetes::{Detail, History, Kind, KindState, Snapshot},
     model::{SignedDuration, Timestamp},
 };
 
@@ -25,20 +29,6 @@ pub struct Source {
     pub labels: Option<String>,
     /// The fleet that the pods found here serve.
     pub fleet: Option<String>,
-}
-
-impl Source {
-    /// Whether an object is one that this source brought.
-    fn owns(&self, object: &Object) -> bool {
-        match (&object.detail, &self.fleet) {
-            (Detail::Pod(pod), Some(fleet)) => pod.fleets.contains(fleet) && self.covers(&object.namespace),
-            _ => self.covers(&object.namespace),
-        }
-    }
-
-    fn covers(&self, namespace: &str) -> bool {
-        self.namespace.as_deref().is_none_or(|own| own == namespace)
-    }
 }
 
 /// How a source stands.
@@ -87,15 +77,19 @@ pub struct Probe {
 /// What is known of one cluster.
 #[derive(Debug, Default)]
 pub struct State {
-    /// Its objects. How much of each kind is known is set by [`Cluster::look`].
+    /// Its objects, and how much of each kind is known, at the last [`Cluster::look`].
     pub snapshot: Snapshot,
     /// What was seen before, as far as [`Cluster::look`] was asked.
     pub history: History,
     /// The own probe.
     pub probe: Probe,
-    /// Something of the snapshot changed since the last look.
+    /// Something changed since the last look.
     changed: bool,
+    /// By source, like its standings.
+    reflectors: Vec<Writer<Seen>>,
     standings: Vec<Standing>,
+    /// Backups that were deleted on purpose since the last look.
+    retired: Vec<(String, String)>,
     errors: BTreeMap<Kind, BTreeMap<Reason, u64>>,
 }
 
@@ -115,7 +109,9 @@ impl Cluster {
     /// Nothing is known yet.
     pub fn new(name: String, sources: Vec<Source>, stale_after: SignedDuration) -> Self {
         let standings = vec![Standing::default(); sources.len()];
-        let state = State { standings, ..State::default() };
+        let reflector = |source: &Source| Writer::new(Served { kind: source.kind, version: "" });
+        let reflectors = sources.iter().map(reflector).collect();
+        let state = State { standings, reflectors, ..State::default() };
         Self { name, sources, stale_after, state: RwLock::new(state) }
     }
 
@@ -142,6 +138,7 @@ impl Cluster {
     /// How the collectors stand at this moment. What was not heard of for too long stops counting as known.
     pub fn look(&self, now: Timestamp) -> BTreeMap<Kind, Collector> {
         let mut state = self.write();
+        state.snapshot = self.gather(&mut state);
         let mut collectors = BTreeMap::new();
         for kind in self.kinds() {
             let standings: Vec<&Standing> =
@@ -192,56 +189,64 @@ impl Cluster {
         self.sources.iter().zip(&state.standings).filter(move |(source, _)| source.kind == kind)
     }
 
-    /// A source was read completely: whatever else it once brought is gone.
-    pub(super) fn replaced(&self, index: usize, objects: Vec<Object>, now: Timestamp) {
-        let source = &self.sources[index];
+    /// What the reflectors hold. A pod may serve several fleets, each found by a source of its own.
+    fn gather(&self, state: &mut State) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for (source, reflector) in self.sources.iter().zip(&state.reflectors) {
+            for seen in reflector.as_reader().state() {
+                let mut object = seen.object.clone();
+                if let Some(fleet) = &source.fleet
+                    && let Detail::Pod(pod) = &mut Arc::make_mut(&mut object).detail
+                {
+                    let before = snapshot.get(seen.object.kind, &seen.object.namespace, &seen.object.name);
+                    if let Some(Detail::Pod(before)) = before.map(|object| &object.detail) {
+                        pod.fleets.clone_from(&before.fleets);
+                    }
+                    pod.fleets.insert(fleet.clone());
+                }
+                snapshot.insert(object);
+            }
+        }
+        for (namespace, name) in state.retired.drain(..) {
+            snapshot.retire(namespace, name);
+        }
+        snapshot
+    }
+
+    /// What a watch saw.
+    pub(super) fn take(&self, index: usize, event: &Event<Seen>, now: Timestamp) {
         let mut state = self.write();
-        let there: BTreeSet<(&str, &str)> =
-            objects.iter().map(|o| (o.namespace.as_str(), o.name.as_str())).collect();
-        let gone: Vec<(String, String)> = state
-            .snapshot
-            .of(source.kind)
-            .filter(|object| source.owns(object))
-            .filter(|object| !there.contains(&(object.namespace.as_str(), object.name.as_str())))
-            .map(|object| (object.namespace.clone(), object.name.clone()))
-            .collect();
-        for (namespace, name) in gone {
-            forget(&mut state.snapshot, source, &namespace, &name);
-        }
-        if !state.standings[index].listed {
-            info!(
-                runner_cluster = self.name,
-                collector = source.kind.plural(),
-                objects = objects.len(),
-                "read"
-            );
-        }
-        for object in objects {
-            take(&mut state.snapshot, source, object);
+        state.reflectors[index].apply_watcher_event(event);
+        match event {
+            Event::Init | Event::InitApply(_) => return,
+            Event::InitDone => self.listed(&mut state, index, now),
+            Event::Apply(seen) | Event::Delete(seen) => {
+                if seen.object.is_being_retired() {
+                    state.retired.push((seen.object.namespace.clone(), seen.object.name.clone()));
+                }
+            }
         }
         state.changed = true;
+    }
+
+    /// A source was read completely.
+    fn listed(&self, state: &mut State, index: usize, now: Timestamp) {
+        let objects = state.reflectors[index].as_reader().len();
         let standing = &mut state.standings[index];
+        if !standing.listed {
+            let collector = self.sources[index].kind.plural();
+            info!(runner_cluster = self.name, collector, objects, "read");
+        }
         let followed = standing.followed && !standing.absent;
         *standing = Standing { listed: true, followed, heard: Some(now), asked: true, ..Standing::default() };
     }
 
-    /// An object is there, new or changed.
-    pub(super) fn applied(&self, index: usize, object: Object, now: Timestamp) {
-        let mut state = self.write();
-        take(&mut state.snapshot, &self.sources[index], object);
-        state.changed = true;
-        state.standings[index].heard = Some(now);
+    /// The API sent something on a watch.
+    pub(super) fn heard(&self, index: usize, now: Timestamp) {
+        self.write().standings[index].heard = Some(now);
     }
 
-    /// An object is gone, or its labels fit no more.
-    pub(super) fn deleted(&self, index: usize, namespace: &str, name: &str, now: Timestamp) {
-        let mut state = self.write();
-        forget(&mut state.snapshot, &self.sources[index], namespace, name);
-        state.changed = true;
-        state.standings[index].heard = Some(now);
-    }
-
-    /// A watch was opened, or gave a sign of life.
+    /// A watch was opened.
     pub(super) fn followed(&self, index: usize, now: Timestamp) {
         let mut state = self.write();
         let standing = &mut state.standings[index];
@@ -262,7 +267,10 @@ impl Cluster {
                 "the CRD is not installed; it is asked for again and again"
             );
         }
-        state.snapshot.clear(kind);
+        for event in [Event::Init, Event::InitDone] {
+            state.reflectors[index].apply_watcher_event(&event);
+        }
+        state.changed = true;
         let standing = &mut state.standings[index];
         *standing = Standing { absent: true, heard: Some(now), asked: true, ..Standing::default() };
     }
@@ -309,28 +317,5 @@ impl Cluster {
             last_success: if up { Some(now) } else { probe.last_success },
             failure: result.err(),
         };
-    }
-}
-
-/// Takes an object in. A pod may serve several fleets, each found by a source of its own.
-fn take(snapshot: &mut Snapshot, source: &Source, mut object: Object) {
-    let before = snapshot.get(object.kind, &object.namespace, &object.name).map(|object| &object.detail);
-    if let Detail::Pod(pod) = &mut object.detail {
-        if let Some(Detail::Pod(before)) = before {
-            pod.fleets.extend(before.fleets.iter().cloned());
-        }
-        pod.fleets.extend(source.fleet.clone());
-    }
-    snapshot.insert(object);
-}
-
-/// Forgets an object, unless another source knows it too.
-fn forget(snapshot: &mut Snapshot, source: &Source, namespace: &str, name: &str) {
-    let Some(mut object) = snapshot.remove(source.kind, namespace, name) else { return };
-    if let (Detail::Pod(pod), Some(fleet)) = (&mut object.detail, &source.fleet) {
-        pod.fleets.remove(fleet);
-        if !pod.fleets.is_empty() {
-            snapshot.insert(object);
-        }
     }
 }

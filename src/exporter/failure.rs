@@ -1,9 +1,8 @@
 //! Why the API could not be read, in one closed word for metrics and one sentence for people.
 
-use std::time::Duration;
+use kube::{core::Status, runtime::watcher};
 
-use kube::core::Status;
-
+use super::line::Late;
 use crate::kubernetes::Kind;
 
 /// What was asked of the API.
@@ -95,13 +94,23 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// No answer within the limit.
-    pub(super) fn timeout(limit: Duration) -> Self {
-        Self { reason: Reason::Timeout, message: format!("no answer within {} s", limit.as_secs()) }
+    /// What a watcher's error means.
+    pub(super) fn of_watcher(error: &watcher::Error, kind: Kind) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error) => Self::of(error, Verb::List, kind),
+            watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+                Self::of(error, Verb::Watch, kind)
+            }
+            watcher::Error::WatchError(status) => Self::of_status(status, Verb::Watch, kind),
+            watcher::Error::NoResourceVersion => Self { reason: Reason::Unreadable, message: chain(error) },
+        }
     }
 
     /// What a client's error means.
-    pub(super) fn of(error: &kube::Error, verb: Verb, kind: Kind) -> Self {
+    fn of(error: &kube::Error, verb: Verb, kind: Kind) -> Self {
+        if let Some(late) = below(error).find_map(|error| error.downcast_ref::<Late>()) {
+            return Self { reason: Reason::Timeout, message: late.to_string() };
+        }
         match error {
             kube::Error::Api(status) => Self::of_status(status, verb, kind),
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
@@ -147,7 +156,14 @@ pub(super) fn resource(kind: Kind) -> String {
     }
 }
 
-/// The error and what is below it. The client's errors repeat what is below them; it is said once.
+/// The error and what is below it.
+fn below<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The error and what is below it, in words. The client's errors repeat what is below them; it is said once.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

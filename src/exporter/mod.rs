@@ -1,12 +1,13 @@
 //! Reads the objects of clusters and shows what is to be thought of them: the role `exporter`.
 //!
-//! One watch per kind and namespace keeps a trimmed copy of the objects; a probe asks each cluster's API whether it is
+//! One watch per kind and namespace keeps a trimmed copy of the objects (a reflector); a probe asks each cluster's API whether it is
 //! ready; the metrics judge the copies when they are scraped. What was not heard of for too long is not known.
 
 mod cluster;
 mod connect;
 mod failure;
 pub mod families;
+mod line;
 pub mod metrics;
 mod pages;
 mod probe;
@@ -150,19 +151,14 @@ impl Exporter {
     fn start(self, tasks: &mut JoinSet<()>, now: fn() -> Timestamp) {
         let pages = Arc::new(Semaphore::new(PAGES));
         let Settings { stale_after, probe_interval, probe_timeout, recheck, page, .. } = self.settings;
-        let pace = watch::Pace {
-            request: REQUEST.min(stale_after / 2),
-            // Two signs of life within the limit, at least.
-            watch: (stale_after / 3).clamp(Duration::from_secs(1), Duration::from_secs(240)),
-            recheck,
-            page,
-        };
+        let request = REQUEST.min(stale_after / 2);
+        // Two signs of life within the limit, at least.
+        let watch = (stale_after / 3).clamp(Duration::from_secs(1), Duration::from_secs(240));
         for Reached { cluster, client, probe } in self.clusters {
             for index in 0..cluster.sources.len() {
-                let (client, cluster) = (client.clone(), cluster.clone());
-                let (pace, pages) = (pace.clone(), pages.clone());
-                let watch = watch::Watch { client, cluster, index, pace, pages, now };
-                tasks.spawn(watch.run());
+                let (client, cluster, pages) = (client.clone(), cluster.clone(), pages.clone());
+                let line = line::Line { client, cluster, index, request, watch, pages, now };
+                tasks.spawn(watch::Watch { line, recheck, page }.run());
             }
             let history = cluster.clone();
             tasks.spawn(async move {

@@ -1,233 +1,202 @@
-//! One watch that never gives up: list in pages, then follow what changes, and begin again where that is not possible.
+//! One watch that never gives up: kube's watcher feeds kube's reflector.
 //!
-//! Beside what `kube::runtime::watcher` does, this one tells when the API was last heard (bookmarks and ends of watches
-//! included), limits every request in time, and keeps no more than one page of whole objects in memory: what is kept
-//! is trimmed. Lists come in pages and not as streams: one way for every version of the API, with the same two rights.
+//! The watcher lists in pages, follows what changes, goes on where it ended, and lists again after 410 Gone. Here are the
+//! pauses after failures, the versions of a kind, and kinds that are not installed. Lists come in pages and not as streams:
+//! one way for every version of the API, with the same two rights.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use futures::TryStreamExt as _;
+use futures::StreamExt as _;
 use kube::{
-    Client,
-    api::{ListParams, WatchParams},
-    core::{ObjectList, Request, WatchEvent},
+    Api, Resource,
+    api::ObjectMeta,
+    core::DynamicResourceScope,
+    runtime::watcher::{self, Event, watcher},
 };
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use tokio::{sync::Semaphore, time::timeout};
-use tracing::debug;
+use tokio::time::Instant;
 
 use super::{
-    cluster::Cluster,
-    failure::{Failure, Reason, Verb},
+    failure::{Failure, Reason},
+    line::Line,
 };
-use crate::{
-    kubernetes::{Kind, Object},
-    model::Timestamp,
-};
+use crate::kubernetes::{Kind, Object};
 
 /// After the first failure; it doubles with each one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// However long the API is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// The API ends a watch by itself; so much later it is taken for dead.
-const MARGIN: Duration = Duration::from_secs(5);
 
-/// How a watch is kept.
+/// A version of a kind, as the API serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Served {
+    pub(super) kind: Kind,
+    pub(super) version: &'static str,
+}
+
+/// An object as it came, trimmed while it is read: whole it is in memory only one at a time.
 #[derive(Debug, Clone)]
-pub(super) struct Pace {
-    /// Limit of a page, and of the answer to a new watch.
-    pub(super) request: Duration,
-    /// After so long the API ends a watch, and a new one goes on: the sign of life of a quiet one.
-    pub(super) watch: Duration,
+pub(super) struct Seen {
+    /// Name, namespace and version.
+    metadata: ObjectMeta,
+    pub(super) object: Arc<Object>,
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let text = |key| value.get(key).and_then(Value::as_str);
+        // Only lists of Kubernetes' own kinds leave out what their items are.
+        let kind = match (text("apiVersion"), text("kind")) {
+            (Some(version), Some(kind)) => Kind::of(version, kind)
+                .ok_or_else(|| serde::de::Error::custom(format!("{version} {kind} was not asked for")))?,
+            _ => Kind::Pod,
+        };
+        let object = Arc::new(Object::read(kind, &value));
+        let version = value.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+        let metadata = ObjectMeta {
+            name: Some(object.name.clone()),
+            namespace: Some(object.namespace.clone()),
+            resource_version: version.map(str::to_owned),
+            ..ObjectMeta::default()
+        };
+        Ok(Self { metadata, object })
+    }
+}
+
+impl Resource for Seen {
+    type DynamicType = Served;
+    type Scope = DynamicResourceScope;
+
+    fn kind(served: &Served) -> Cow<'_, str> {
+        served.kind.as_str().into()
+    }
+
+    fn group(served: &Served) -> Cow<'_, str> {
+        served.kind.group().into()
+    }
+
+    fn version(served: &Served) -> Cow<'_, str> {
+        served.version.into()
+    }
+
+    fn plural(served: &Served) -> Cow<'_, str> {
+        served.kind.plural().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// One watch.
+pub(super) struct Watch {
+    pub(super) line: Line,
     /// How often a missing CRD or a missing right is looked for again.
     pub(super) recheck: Duration,
     /// Objects in a page.
     pub(super) page: u32,
 }
 
-/// One watch.
-pub(super) struct Watch {
-    pub(super) client: Client,
-    pub(super) cluster: Arc<Cluster>,
-    /// Which of the cluster's sources.
-    pub(super) index: usize,
-    pub(super) pace: Pace,
-    /// Whole pages that may be in memory at once, in this process.
-    pub(super) pages: Arc<Semaphore>,
-    pub(super) now: fn() -> Timestamp,
-}
-
-/// From where a watch goes on.
-struct Position {
-    request: Request,
-    version: String,
+/// Why a version of a kind is not followed any more.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The API does not serve it.
+    NotServed,
+    /// Only a new list tells what is there.
+    Again,
 }
 
 impl Watch {
     /// Never ends.
     pub(super) async fn run(self) {
-        let mut position: Option<Position> = None;
-        let mut failures = 0_u32;
+        let kind = self.kind();
+        let mut pauses = Pauses::default();
         loop {
-            let failure = match &mut position {
-                None => match self.list().await {
-                    Ok(Some(listed)) => {
-                        (position, failures) = (Some(listed), 0);
-                        continue;
-                    }
-                    Ok(None) => {
-                        self.cluster.absent(self.index, (self.now)());
-                        failures = 0;
-                        tokio::time::sleep(self.pace.recheck).await;
-                        continue;
-                    }
-                    Err(failure) => failure,
-                },
-                Some(position) => match self.follow(position, &mut failures).await {
-                    Ok(()) => continue,
-                    Err(failure) => failure,
-                },
-            };
-            // The version is forgotten, or the CRD is gone: only a list tells what is there.
-            if matches!(failure.reason, Reason::Gone | Reason::NotFound) {
-                position = None;
+            let mut end = End::NotServed;
+            for version in kind.versions() {
+                end = self.follow(Served { kind, version }, &mut pauses).await;
+                if end == End::Again {
+                    break;
+                }
             }
-            let longest = match failure.reason {
-                Reason::Forbidden(_) => self.pace.recheck,
-                _ => LONGEST_PAUSE,
-            };
-            let pause = backoff(failures, longest);
-            failures = failures.saturating_add(1);
-            self.cluster.failed(self.index, failure);
-            tokio::time::sleep(pause).await;
+            if end == End::NotServed {
+                self.line.cluster.absent(self.line.index, (self.line.now)());
+                tokio::time::sleep(self.recheck).await;
+            }
         }
     }
 
     fn kind(&self) -> Kind {
-        self.cluster.sources[self.index].kind
+        self.line.cluster.sources[self.line.index].kind
     }
 
-    /// Reads everything. None when no known version of the kind is served.
-    async fn list(&self) -> Result<Option<Position>, Failure> {
-        for version in self.kind().versions() {
-            let request = Request::new(self.path(version));
-            match self.pages(&request).await {
-                Ok((objects, version)) => {
-                    self.cluster.replaced(self.index, objects, (self.now)());
-                    return Ok(Some(Position { request, version }));
-                }
-                Err(failure) if failure.reason == Reason::NotFound => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        if self.kind().crd().is_some() {
-            return Ok(None);
-        }
-        Err(Failure { reason: Reason::NotFound, message: format!("{} are not served", self.kind().plural()) })
-    }
-
-    fn path(&self, version: &str) -> String {
-        let kind = self.kind();
-        let root = match kind.group() {
-            "" => format!("/api/{version}"),
-            group => format!("/apis/{group}/{version}"),
+    async fn follow(&self, served: Served, pauses: &mut Pauses) -> End {
+        let Line { cluster, index, now, watch, .. } = &self.line;
+        let source = &cluster.sources[*index];
+        let api: Api<Seen> = match &source.namespace {
+            Some(namespace) => Api::namespaced_with(self.line.client(), namespace, &served),
+            None => Api::all_with(self.line.client(), &served),
         };
-        match &self.cluster.sources[self.index].namespace {
-            Some(namespace) => format!("{root}/namespaces/{namespace}/{}", kind.plural()),
-            None => format!("{root}/{}", kind.plural()),
-        }
-    }
-
-    async fn pages(&self, request: &Request) -> Result<(Vec<Object>, String), Failure> {
-        let kind = self.kind();
-        let mut objects = Vec::new();
-        let mut params = ListParams {
-            label_selector: self.cluster.sources[self.index].labels.clone(),
-            limit: Some(self.pace.page),
-            ..ListParams::default()
+        let config = watcher::Config {
+            label_selector: source.labels.clone(),
+            timeout: Some(u32::try_from(watch.as_secs()).unwrap_or(u32::MAX).max(1)),
+            page_size: Some(self.page),
+            ..watcher::Config::default()
         };
-        loop {
-            let page = request.list(&params).map_err(|error| unusable(&error))?;
-            // Closed never: nobody closes it.
-            let _place = self.pages.acquire().await;
-            let page: ObjectList<Value> = timeout(self.pace.request, self.client.request(page))
-                .await
-                .map_err(|_| Failure::timeout(self.pace.request))?
-                .map_err(|error| Failure::of(&error, Verb::List, kind))?;
-            objects.extend(page.items.iter().map(|item| Object::read(kind, item)));
-            let version = page.metadata.resource_version.unwrap_or_default();
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
-                return Ok((objects, version));
+        let mut events = std::pin::pin!(watcher(api, config));
+        let mut listed = false;
+        // It has no end.
+        while let Some(event) = events.next().await {
+            let failure = match event {
+                Ok(event) => {
+                    listed |= matches!(event, Event::InitDone);
+                    cluster.take(*index, &event, now());
+                    continue;
+                }
+                Err(error) => Failure::of_watcher(&error, source.kind),
+            };
+            if failure.reason == Reason::NotFound && !listed && source.kind.crd().is_some() {
+                return End::NotServed;
+            }
+            let again = matches!(failure.reason, Reason::Gone | Reason::NotFound | Reason::Unreadable);
+            let pause = pauses.after(failure.reason, self.recheck);
+            cluster.failed(*index, failure);
+            tokio::time::sleep(pause).await;
+            if again {
+                break;
             }
         }
-    }
-
-    /// Follows changes until the watch ends by itself.
-    async fn follow(&self, position: &mut Position, failures: &mut u32) -> Result<(), Failure> {
-        let kind = self.kind();
-        let params = WatchParams {
-            label_selector: self.cluster.sources[self.index].labels.clone(),
-            timeout: Some(u32::try_from(self.pace.watch.as_secs()).unwrap_or(u32::MAX).max(1)),
-            ..WatchParams::default()
-        };
-        let request = position.request.watch(&params, &position.version).map_err(|error| unusable(&error))?;
-        let watching = timeout(self.pace.request, self.client.request_events::<Value>(request))
-            .await
-            .map_err(|_| Failure::timeout(self.pace.request))?
-            .map_err(|error| Failure::of(&error, Verb::Watch, kind))?;
-        let mut events = std::pin::pin!(watching);
-        let began = tokio::time::Instant::now();
-        self.cluster.followed(self.index, (self.now)());
-        let silence = self.pace.watch + MARGIN;
-        loop {
-            let event = timeout(silence, events.try_next())
-                .await
-                .map_err(|_| Failure::timeout(silence))?
-                .map_err(|error| Failure::of(&error, Verb::Watch, kind))?;
-            let now = (self.now)();
-            // A watch that is opened and ends at once, again and again, is no success.
-            if event.is_some() {
-                *failures = 0;
-            }
-            match event {
-                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    version(&object, &mut position.version);
-                    self.cluster.applied(self.index, Object::read(kind, &object), now);
-                }
-                Some(WatchEvent::Deleted(object)) => {
-                    version(&object, &mut position.version);
-                    let object = Object::read(kind, &object);
-                    self.cluster.deleted(self.index, &object.namespace, &object.name, now);
-                }
-                Some(WatchEvent::Bookmark(bookmark)) => {
-                    position.version = bookmark.metadata.resource_version;
-                    self.cluster.followed(self.index, now);
-                }
-                Some(WatchEvent::Error(status)) => {
-                    return Err(Failure::of_status(&status, Verb::Watch, kind));
-                }
-                None if began.elapsed() + Duration::from_secs(1) < self.pace.watch => {
-                    let message = "the API ended the watch early".to_owned();
-                    return Err(Failure { reason: Reason::Connection, message });
-                }
-                None => {
-                    debug!(collector = kind.plural(), "the watch has ended; going on");
-                    *failures = 0;
-                    return Ok(());
-                }
-            }
-        }
+        End::Again
     }
 }
 
-fn unusable(error: &kube::core::request::Error) -> Failure {
-    Failure { reason: Reason::Refused, message: super::failure::chain(error) }
+/// How long to wait after a failure.
+#[derive(Debug, Default)]
+struct Pauses {
+    failures: u32,
+    last: Option<Instant>,
 }
 
-fn version(object: &Value, position: &mut String) {
-    if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
-        version.clone_into(position);
+impl Pauses {
+    fn after(&mut self, reason: Reason, recheck: Duration) -> Duration {
+        let longest = match reason {
+            Reason::Forbidden(_) => recheck,
+            _ => LONGEST_PAUSE,
+        };
+        // What went well for longer than any pause is a new beginning.
+        if self.last.is_some_and(|last| last.elapsed() > longest.saturating_mul(2)) {
+            self.failures = 0;
+        }
+        let pause = backoff(self.failures, longest);
+        self.failures = self.failures.saturating_add(1);
+        self.last = Some(Instant::now());
+        pause
     }
 }
 

@@ -28,6 +28,16 @@ pub struct Object {
     pub detail: Detail,
 }
 
+impl Object {
+    /// A backup that somebody deletes on purpose: it says so before it is gone.
+    pub(crate) fn is_being_retired(&self) -> bool {
+        match &self.detail {
+            Detail::Backup(backup) => self.deleting || backup.phase.as_deref() == Some("Deleting"),
+            _ => false,
+        }
+    }
+}
+
 /// What an object says, by kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Detail {

@@ -1,8 +1,11 @@
 //! What is known of one cluster's objects at one moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Detail, Kind, Object};
+use super::{Kind, Object};
 
 /// How much of a kind is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(super) type Name = (String, String);
 /// What is known of one cluster's objects at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    objects: BTreeMap<Kind, BTreeMap<Name, Object>>,
+    objects: BTreeMap<Kind, BTreeMap<Name, Arc<Object>>>,
     states: BTreeMap<Kind, KindState>,
     /// Backups that were deleted on purpose since this was last asked.
     retired: BTreeSet<Name>,
@@ -31,21 +34,24 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Takes an object in, in place of the one of the same kind, namespace and name.
-    pub fn insert(&mut self, object: Object) {
+    pub fn insert(&mut self, object: impl Into<Arc<Object>>) {
+        let object = object.into();
         let name = (object.namespace.clone(), object.name.clone());
         self.objects.entry(object.kind).or_default().insert(name, object);
     }
 
     /// Forgets an object.
-    pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Object> {
-        let name = (namespace.to_owned(), name.to_owned());
-        let object = self.objects.get_mut(&kind)?.remove(&name)?;
-        if let Detail::Backup(backup) = &object.detail
-            && (object.deleting || backup.phase.as_deref() == Some("Deleting"))
-        {
-            self.retired.insert(name);
+    pub fn remove(&mut self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        let object = self.objects.get_mut(&kind)?.remove(&(namespace.to_owned(), name.to_owned()))?;
+        if object.is_being_retired() {
+            self.retire(object.namespace.clone(), object.name.clone());
         }
         Some(object)
+    }
+
+    /// Says that a backup is deleted on purpose.
+    pub fn retire(&mut self, namespace: String, name: String) {
+        self.retired.insert((namespace, name));
     }
 
     /// Backups that were deleted on purpose since this was last called: their last phase was Deleting.
@@ -60,12 +66,12 @@ impl Snapshot {
 
     /// One object.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Object> {
-        self.objects.get(&kind)?.get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(&kind)?.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
     }
 
     /// The objects of a kind, by namespace and name.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values)
+        self.objects.get(&kind).into_iter().flat_map(BTreeMap::values).map(Arc::as_ref)
     }
 
     /// The objects of a kind in a namespace, by name.
@@ -73,13 +79,13 @@ impl Snapshot {
         let from = (namespace.to_owned(), String::new());
         let all = self.objects.get(&kind);
         all.into_iter()
-            .flat_map(move |all| all.range(from.clone()..).map(|(_, object)| object))
+            .flat_map(move |all| all.range(from.clone()..).map(|(_, object)| object.as_ref()))
             .take_while(move |object| object.namespace == namespace)
     }
 
     /// Every object.
     pub fn all(&self) -> impl Iterator<Item = &Object> {
-        self.objects.values().flat_map(BTreeMap::values)
+        self.objects.values().flat_map(BTreeMap::values).map(Arc::as_ref)
     }
 
     /// How many objects of a kind there are.
