@@ -15,6 +15,7 @@ def clusters():
         query(f"min by (runner_cluster) (runner_cluster:switchyard_cluster_api_up:min{{{here}}})", table=True),
         query(f"max by (runner_cluster) (runner_cluster:switchyard_gitops_broken:count{{{here}}})", table=True),
         query(f"max by (runner_cluster) (runner_cluster:switchyard_velero_backup_age:seconds{{{here}}})", table=True),
+        query(f"max by (runner_cluster) (runner_cluster:switchyard_velero_backups_overdue:count{{{here}}})", table=True),
         query(
             f'sum by (runner_cluster) (switchyard_runner_pods{{{OF_CLUSTER},phase="Running",ready="true"}})', table=True
         ),
@@ -60,10 +61,10 @@ def clusters():
                 unit="s", thresholds=steps(GREEN, (ORANGE, 900)),
             ),
             stat(
-                "Oldest newest backup",
-                "What a restore would lose at most: of all schedules the one whose newest completed backup is oldest.",
-                f"max(runner_cluster_schedule:switchyard_velero_backup_age:seconds{{{here}}})",
-                unit="s", thresholds=steps(GREEN, (ORANGE, 26 * 3600)),
+                "Backups overdue",
+                """Schedules whose newest completed backup, as a cluster knows it, is older than the schedule's interval and the
+                tolerance, or that have none. No data: no schedule is known.""",
+                f"sum(runner_cluster:switchyard_velero_backups_overdue:count{{{here}}})", thresholds=SOON,
             ),
             stat(
                 "Schedules without a good backup",
@@ -91,11 +92,11 @@ def clusters():
                 readiness,
                 {
                     "runner_cluster": "cluster", "Value #A": "API", "Value #B": "GitOps not well",
-                    "Value #C": "backup age", "Value #D": "ready runner pods",
+                    "Value #C": "backup age", "Value #D": "backups overdue", "Value #E": "ready runner pods",
                 },
                 [
                     column("API", values=UP), column("GitOps not well", thresholds=SOON),
-                    column("backup age", unit="s", thresholds=steps(GREEN, (ORANGE, 26 * 3600))),
+                    column("backup age", unit="s"), column("backups overdue", thresholds=SOON),
                 ],
                 sort="cluster",
             ),
@@ -144,9 +145,9 @@ def clusters():
             series(
                 "Age of the newest completed backup", "By its start: what changed later may be missing from it.",
                 query(
-                    "max by (runner_cluster, schedule)"
-                    f" (runner_cluster_schedule:switchyard_velero_backup_age:seconds{{{here}}})",
-                    "{{runner_cluster}} {{schedule}}",
+                    "max by (runner_cluster, bucket, schedule)"
+                    f" (runner_cluster_bucket_prefix_schedule:switchyard_velero_backup_age:seconds{{{here}}})",
+                    "{{runner_cluster}} {{bucket}} {{schedule}}",
                 ),
                 unit="s",
             ),

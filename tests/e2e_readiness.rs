@@ -1,5 +1,5 @@
-//! A standby whose GitOps is broken takes no fleet: a real API server, the exporter that reads it, Prometheus with the
-//! shipped rules, Alertmanager, BIND, and the program itself.
+//! A standby whose GitOps is broken, or whose backups are too old, takes no fleet: a real API server, the exporters that
+//! read it, Prometheus with the shipped rules, Alertmanager, BIND, and the program itself.
 
 #![expect(clippy::unwrap_used, reason = "a broken laboratory ends the test")]
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use switchyard::world::Live;
+use switchyard::{model::SignedDuration, world::Live};
 use switchyard_lab::{
     exporter::Exporter,
     kubernetes::{Crds, Kubernetes, kubeconfig},
@@ -62,7 +62,7 @@ async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals
     green.namespace("argocd").await.unwrap();
     green.apply(&application("Healthy")).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let exporter = exporter(&binary, &green, dir.path()).await;
+    let exporter = exporter(&binary, &green, "green", &[], dir.path()).await;
 
     let settings = json!({ "fleets": { FLEET: { "require": { "api": true, "gitops": true } } } });
     let config = SceneConfig { switchyard: Some(binary), settings, ..SceneConfig::default() };
@@ -74,6 +74,15 @@ async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals
 
     // The standby breaks first. The gate closes and says why.
     green.apply(&application("Degraded")).await.unwrap();
+    let judged = [("name", "shop"), ("verdict", "unhealthy"), ("reason", "degraded")];
+    exporter.until("switchyard_object_verdict", &judged, Some(1.0)).await.unwrap();
+    until(PATIENCE, "Prometheus counts it", async || {
+        let query = "runner_cluster:switchyard_gitops_broken:count{runner_cluster=\"green\"} == 1";
+        ensure!(!scene.prometheus.query(query).await?.is_empty(), "no sample");
+        Ok(())
+    })
+    .await
+    .unwrap();
     target_able(&scene, false).await;
     let told = scene.product().unwrap().cli(&["explain", FLEET]).await.unwrap();
     assert!(told.stdout.contains("GitOps objects not well (0 wanted): 1.00"), "{told:?}");
@@ -95,6 +104,18 @@ async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals
     })
     .await
     .unwrap();
+    // Nothing else does.
+    until(PATIENCE, "every other gate is open", async || {
+        for gate in
+            ["enabled", "eyes_open", "gitlab_reachable", "signal_held", "confirmed", "target_stronger"]
+        {
+            let open = scene.metric("switchyard_gate_open", &[("fleet", FLEET), ("gate", gate)]).await?;
+            ensure!(open == 1.0, "{gate}");
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
     scene.passes(5).await.unwrap();
     scene.unmoved().await.unwrap();
 
@@ -104,12 +125,120 @@ async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals
     assert_eq!(scene.moves().await.unwrap().len(), 1);
 }
 
-async fn exporter(binary: &Path, green: &Kubernetes, dir: &Path) -> Exporter {
+/// So long ago.
+fn ago(hours: i64) -> String {
+    let time = Live::clock() - SignedDuration::from_hours(hours);
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn velero(kind: &str, namespace: &str, name: &str, spec: &Value, status: &Value) -> Value {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    json!({ "apiVersion": "velero.io/v1", "kind": kind, "metadata": metadata, "spec": spec, "status": status })
+}
+
+fn location(namespace: &str, mode: &str) -> Value {
+    let spec = json!({
+        "provider": "aws", "accessMode": mode, "default": true, "objectStorage": { "bucket": "dr", "prefix": "rnd" },
+    });
+    velero("BackupStorageLocation", namespace, "default", &spec, &json!({ "phase": "Available" }))
+}
+
+fn backup(namespace: &str, schedule: &str, began: &str) -> Value {
+    let status = json!({ "phase": "Completed", "startTimestamp": began, "completionTimestamp": began });
+    let spec = json!({ "storageLocation": "default" });
+    let mut backup = velero("Backup", namespace, &format!("{schedule}-1"), &spec, &status);
+    backup["metadata"]["labels"] = json!({ "velero.io/schedule-name": schedule });
+    backup
+}
+
+/// Two clusters in two namespaces of one API server: what Velero's sync brings is brought by hand.
+#[tokio::test]
+async fn a_standby_goes_by_the_schedules_of_the_active_cluster_and_moves_when_that_is_dead_with_its_exporter()
+{
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_switchyard"));
+    let Some(kubernetes) = or_skip(Kubernetes::start().await) else { return };
+    kubernetes.install(&[Crds::Velero]).await.unwrap();
+    let weekly = json!({ "schedule": "0 2 * * 0", "template": { "storageLocation": "default" } });
+    let ahead = (Live::clock() + SignedDuration::from_secs(60)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    for (namespace, mode) in [("velero-blue", "ReadWrite"), ("velero-green", "ReadOnly")] {
+        kubernetes.namespace(namespace).await.unwrap();
+        kubernetes.apply(&location(namespace, mode)).await.unwrap();
+    }
+    for object in [
+        velero("Schedule", "velero-blue", "weekly", &weekly, &json!({ "phase": "Enabled" })),
+        backup("velero-blue", "weekly", &ago(50)),
+        // Made by a schedule that blue has no more.
+        backup("velero-blue", "old", &ahead),
+        // Older than what counts where nobody knows the schedule.
+        backup("velero-green", "weekly", &ago(50)),
+        backup("velero-green", "old", &ago(500)),
+    ] {
+        kubernetes.apply(&object).await.unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let more = ["--namespace", "velero-blue"];
+    let mut of_blue = exporter(&binary, &kubernetes, "blue", &more, dir.path()).await;
+    let more = ["--namespace", "velero-green"];
+    let of_green = exporter(&binary, &kubernetes, "green", &more, dir.path()).await;
+
+    let settings = json!({ "fleets": { FLEET: { "require": { "backups": true } } } });
+    let config = SceneConfig { switchyard: Some(binary), settings, ..SceneConfig::default() };
+    let Some(mut scene) = or_skip(Scene::start(config).await) else { return };
+    let targets =
+        [of_blue.address(), of_green.address()].map(|at| Target::new("switchyard-exporter", at, []));
+    scene.prometheus.reload(|config| config.targets.extend(targets)).await.unwrap();
+    scene.settled().await.unwrap();
+    target_able(&scene, true).await;
+
+    // The sync brings nothing new for more than a week.
+    kubernetes.apply(&backup("velero-green", "weekly", &ago(200))).await.unwrap();
+    target_able(&scene, false).await;
+    let told = scene.product().unwrap().cli(&["explain", FLEET]).await.unwrap();
+    let wanted = "Velero schedules without a backup young enough (0 wanted): 1.00";
+    assert!(told.stdout.contains(wanted), "{told:?}");
+    kubernetes.apply(&backup("velero-green", "weekly", &ago(50))).await.unwrap();
+    target_able(&scene, true).await;
+
+    // What blue said is kept when nobody can ask it any more, and the fleet moves.
+    of_blue.terminate().await.unwrap();
+    scene.kill("blue").await.unwrap();
+    scene.moved_to("green").await.unwrap();
+    nothing_of_blue_is_left(&scene).await;
+}
+
+/// Prometheus has no sample of blue's exporter left, and knows all the same that nothing of green is overdue.
+async fn nothing_of_blue_is_left(scene: &Scene) {
+    let ask = async |query: &str| scene.prometheus.query(query).await.unwrap();
+    until(PATIENCE, "blue's exporter is forgotten", async || {
+        let left = ask("switchyard_velero_schedule_standing{runner_cluster=\"blue\"}").await;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let overdue = "runner_cluster:switchyard_velero_backups_overdue:count{runner_cluster=\"green\"} == 0";
+    until(PATIENCE, "nothing of green is overdue", async || {
+        ensure!(!ask(overdue).await.is_empty(), "{:?}", ask("switchyard_velero_schedule_standing").await);
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
+async fn exporter(
+    binary: &Path,
+    kubernetes: &Kubernetes,
+    cluster: &str,
+    more: &[&str],
+    dir: &Path,
+) -> Exporter {
+    let dir = dir.join(cluster);
+    std::fs::create_dir(&dir).unwrap();
     let file = dir.join("kubeconfig");
-    let contexts = [("green", green.address(), green.admin_token())];
-    std::fs::write(&file, kubeconfig(&contexts, &green.ca_file())).unwrap();
-    let arguments =
-        ["--kubeconfig", &file.display().to_string(), "--context", "green", "--probe-interval", "1s"];
-    let arguments = arguments.map(str::to_owned);
-    Exporter::start(binary, &arguments, dir).await.unwrap()
+    let contexts = [(cluster, kubernetes.address(), kubernetes.admin_token())];
+    std::fs::write(&file, kubeconfig(&contexts, &kubernetes.ca_file())).unwrap();
+    let file = file.display().to_string();
+    let arguments = ["--kubeconfig", &file, "--context", cluster, "--probe-interval", "1s"];
+    let arguments: Vec<String> = arguments.iter().chain(more).map(|&argument| argument.to_owned()).collect();
+    Exporter::start(binary, &arguments, &dir).await.unwrap()
 }

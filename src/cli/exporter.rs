@@ -4,13 +4,16 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, chain, complain};
+use super::{
+    Exit, chain, complain,
+    rpo::{Rpo, at_least, signed},
+};
 use crate::{
     app,
     exporter::{self, Access, Context, RunnerPods, Settings},
     kubernetes::{Limits, Tool},
     metrics::WebMetrics,
-    model::{ClusterName, SignedDuration},
+    model::ClusterName,
     web,
     world::Live,
 };
@@ -63,6 +66,12 @@ pub(super) struct Exporter {
     /// How often Velero validates a backup location that does not say it itself.
     #[arg(long, value_name = "DURATION", default_value = "70s", value_parser = at_least::<1>)]
     velero_validation: Duration,
+    #[command(flatten)]
+    rpo: Rpo,
+    /// How long ago the newest completed backup of a schedule may have begun where no exporter knows the schedule: on a
+    /// standby whose active cluster has none.
+    #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = at_least::<1>)]
+    velero_rpo_unknown: Duration,
     /// So many intervals without a heartbeat make an object unknown.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     missed_heartbeats: u16,
@@ -92,15 +101,6 @@ impl From<Part> for Tool {
     }
 }
 
-/// A duration such as `3m`, of so many seconds at least.
-fn at_least<const SECONDS: i64>(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration = text.parse().map_err(|_| "write it as 30s, 3m or 1h".to_owned())?;
-    if duration < SignedDuration::from_secs(SECONDS) {
-        return Err(format!("must be at least {SECONDS}s"));
-    }
-    Ok(duration.unsigned_abs())
-}
-
 pub(super) async fn run(args: Exporter) -> Exit {
     let Exporter {
         listen,
@@ -118,19 +118,22 @@ pub(super) async fn run(args: Exporter) -> Exit {
         page_size,
         argocd_resync,
         velero_validation,
+        rpo,
+        velero_rpo_unknown,
         missed_heartbeats,
         accept_manual_sync,
         accept_silent,
     } = args;
-    let signed = |duration: Duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
-    let limits = Limits {
+    let mut limits = Limits {
         missed: missed_heartbeats.into(),
         location_interval: signed(velero_validation),
         application_interval: signed(argocd_resync),
         accept_manual_sync,
         accept_silent,
+        rpo_unknown: signed(velero_rpo_unknown),
         ..Limits::default()
     };
+    rpo.apply(&mut limits);
     let settings = Settings {
         access: Access { kubeconfig, contexts, runner_cluster },
         namespaces: namespaces.into_iter().collect(),

@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod exporter;
+mod rpo;
 mod show;
 mod sidecar;
 mod simulate;

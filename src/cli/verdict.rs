@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Output, OutputFormat, complain, say, show};
+use super::{Exit, Output, OutputFormat, complain, rpo::Rpo, say, show};
 use crate::{
     kubernetes::{Found, Judgement, Limits, Object, Snapshot, Verdict as Word, judge},
     model::Timestamp,
@@ -35,6 +35,8 @@ pub(super) struct Verdict {
     /// A Flux source or HelmRelease may be healthy without proof that its controller lives.
     #[arg(long)]
     accept_silent: bool,
+    #[command(flatten)]
+    rpo: Rpo,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -68,11 +70,12 @@ pub(super) fn run(args: &Verdict) -> Exit {
     }
     let mut snapshot = Snapshot::default();
     found.objects.into_iter().for_each(|object| snapshot.insert(object));
-    let limits = Limits {
+    let mut limits = Limits {
         accept_manual_sync: args.accept_manual_sync,
         accept_silent: args.accept_silent,
         ..Limits::default()
     };
+    args.rpo.clone().apply(&mut limits);
     let at = args.at.unwrap_or_else(now);
     let judged: Vec<(&Object, Judgement)> =
         snapshot.all().map(|object| (object, judge(object, &snapshot, at, &limits))).collect();

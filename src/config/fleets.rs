@@ -226,6 +226,7 @@ fn require(table: &Table<'_>) -> Require {
     Require {
         api: table.default("api", "false"),
         gitops: table.default("gitops", "false"),
+        backups: table.default("backups", "false"),
         backup_max_age: table.optional::<Positive>("backup_max_age").map(|age| age.0),
     }
 }
@@ -463,6 +464,7 @@ fn shipped(question: Question) -> &'static str {
         Question::GitlabUnreachable => r#"fleet_runner_cluster:gitlab_unreachable:ratio{fleet="$fleet"}"#,
         Question::ClusterApi => "runner_cluster:switchyard_cluster_api_up:min",
         Question::GitopsBroken => "runner_cluster:switchyard_gitops_broken:count",
+        Question::BackupsOverdue => "runner_cluster:switchyard_velero_backups_overdue:count",
         Question::BackupAge => "runner_cluster:switchyard_velero_backup_age:seconds",
     }
 }

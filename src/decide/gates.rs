@@ -359,6 +359,9 @@ impl View<'_> {
                 }
                 Question::ClusterApi => ("its API (1 wanted)".to_owned(), None),
                 Question::GitopsBroken => ("GitOps objects not well (0 wanted)".to_owned(), Some(0.0)),
+                Question::BackupsOverdue => {
+                    ("Velero schedules without a backup young enough (0 wanted)".to_owned(), Some(0.0))
+                }
                 Question::BackupAge => {
                     let oldest = oldest?.as_secs_f64();
                     (format!("age of its oldest backup in seconds (at most {oldest} wanted)"), Some(oldest))

@@ -301,28 +301,28 @@ impl<'a> One<'_, 'a> {
 
     fn backups(&mut self) {
         let mut counts: BTreeMap<[&'a str; 3], u32> = BTreeMap::new();
-        let mut newest: BTreeMap<[&'a str; 3], Timestamp> = BTreeMap::new();
         for object in self.known(Kind::Backup) {
-            let Detail::Backup(Backup { schedule, location, phase: p, started, .. }) = &object.detail else {
-                continue;
-            };
-            let schedule = text(schedule.as_ref());
-            let phase = phase(p.as_ref());
-            *counts.entry([&object.namespace, schedule, phase]).or_default() += 1;
-            // A time in the future would be a backup that never grows old.
-            if let (Some(started), "Completed", false) = (started, phase, object.deleting)
-                && self.now.duration_since(*started) >= -self.limits.skew
-            {
-                let newest =
-                    newest.entry([&object.namespace, schedule, text(location.as_ref())]).or_insert(*started);
-                *newest = (*newest).max(*started);
-            }
+            let Detail::Backup(Backup { schedule, phase: p, .. }) = &object.detail else { continue };
+            *counts.entry([&object.namespace, text(schedule.as_ref()), phase(p.as_ref())]).or_default() += 1;
         }
         for (labels, count) in counts {
             self.put(Id::Backups, labels.map(Text::from), f64::from(count));
         }
-        for (labels, started) in newest {
-            self.put_time(Id::LastCompleted, labels.map(Text::from), Some(started));
+        let rows = kubernetes::schedule_backups(self.cluster.snapshot, self.now, self.limits);
+        if !rows.is_empty() {
+            self.put(Id::RpoUnknown, [], self.limits.rpo_unknown.as_secs_f64());
+        }
+        for row in rows {
+            let key = [row.namespace, row.schedule, row.location, row.bucket, row.prefix];
+            self.put_time(Id::LastCompleted, key.map(Text::from), row.newest);
+            if let Some(rpo) = row.rpo {
+                self.put(Id::Rpo, key.map(Text::from), rpo.as_secs_f64());
+            }
+            if let Some(standing) = row.standing {
+                let [namespace, schedule, location, bucket, prefix] = key.map(Text::from);
+                let labels = [namespace, schedule, location, bucket, prefix, standing.as_str().into()];
+                self.put(Id::ScheduleStanding, labels, 1.0);
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! The words of a judgement.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+
+use super::Object;
 
 /// What is to be thought of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -149,7 +151,7 @@ reasons! {
     BackupStuck = "backup_stuck", Unhealthy;
     /// The schedule ran and there is no completed backup.
     NoCompletedBackup = "no_completed_backup", Unhealthy;
-    /// The newest completed backup began more than two intervals ago.
+    /// The newest completed backup began longer ago than the schedule's interval and the tolerance allow.
     BackupTooOld = "backup_too_old", Unhealthy;
     /// The bucket cannot be listed.
     Unavailable = "unavailable", Unhealthy;
@@ -227,6 +229,13 @@ pub struct Limits {
     pub application_interval: SignedDuration,
     /// How late a schedule may be: Velero looks once a minute, and backups queue.
     pub schedule_late: SignedDuration,
+    /// How much longer than the schedule's interval the start of the newest completed backup may be ago: a backup takes its
+    /// time, and waits for others.
+    pub rpo_tolerance: SignedDuration,
+    /// How long ago it may be where no cluster with the schedule is known.
+    pub rpo_unknown: SignedDuration,
+    /// By namespace and name of a schedule: how long ago it may be, whatever the interval; none: it does not matter.
+    pub rpo: BTreeMap<(String, String), Option<SignedDuration>>,
     /// How long a backup or restore may wait for its turn.
     pub waiting: SignedDuration,
     /// How long a backup or restore may run.
@@ -249,6 +258,9 @@ impl Default for Limits {
             location_interval: SignedDuration::from_secs(70),
             application_interval: SignedDuration::from_secs(180),
             schedule_late: SignedDuration::from_mins(5),
+            rpo_tolerance: SignedDuration::from_hours(2),
+            rpo_unknown: SignedDuration::from_hours(26),
+            rpo: BTreeMap::new(),
             waiting: SignedDuration::from_hours(1),
             running: SignedDuration::from_hours(4),
             pod_start: SignedDuration::from_mins(10),
@@ -256,5 +268,13 @@ impl Default for Limits {
             accept_manual_sync: false,
             accept_silent: false,
         }
+    }
+}
+
+impl Limits {
+    /// How long ago the newest completed backup of a schedule may have begun; none when it does not matter.
+    pub(super) fn rpo_of(&self, schedule: &Object, interval: SignedDuration) -> Option<SignedDuration> {
+        let key = (schedule.namespace.clone(), schedule.name.clone());
+        self.rpo.get(&key).copied().unwrap_or_else(|| Some(interval.saturating_add(self.rpo_tolerance)))
     }
 }

@@ -1,6 +1,7 @@
 //! What the tools in a cluster say of themselves, and what is to be thought of it. Pure: what watches the objects is
 //! elsewhere.
 
+mod backups;
 mod cron;
 mod history;
 mod judge;
@@ -12,6 +13,7 @@ mod parse;
 mod reader;
 mod snapshot;
 
+pub use backups::{ScheduleBackups, Standing, schedule_backups};
 pub use cron::Due;
 pub use history::{Convergence, History, SourceKey, Vanished};
 pub use judge::judge;

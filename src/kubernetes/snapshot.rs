@@ -83,6 +83,18 @@ impl Snapshot {
             .take_while(move |object| object.namespace == namespace)
     }
 
+    /// The backup location that a schedule or backup uses; without a name, the default one.
+    pub(super) fn location<'a>(&'a self, namespace: &'a str, name: Option<&str>) -> Option<&'a Object> {
+        let kind = Kind::BackupStorageLocation;
+        match name {
+            Some(name) => self.get(kind, namespace, name),
+            None => self
+                .within(kind, namespace)
+                .find(|l| matches!(&l.detail, Detail::Location(l) if l.default))
+                .or_else(|| self.get(kind, namespace, "default")),
+        }
+    }
+
     /// Every object.
     pub fn all(&self) -> impl Iterator<Item = &Object> {
         self.objects.values().flat_map(BTreeMap::values).map(Arc::as_ref)

@@ -26,19 +26,22 @@ pub enum Question {
     ClusterApi,
     /// How many objects of Argo CD and Flux are not well, or not known to be.
     GitopsBroken,
+    /// How many Velero schedules have no completed backup that is young enough for them.
+    BackupsOverdue,
     /// The age of the oldest of the newest completed backups per schedule, in seconds.
     BackupAge,
 }
 
 impl Question {
     /// Every question.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Alive,
         Self::Able,
         Self::AbleCount,
         Self::GitlabUnreachable,
         Self::ClusterApi,
         Self::GitopsBroken,
+        Self::BackupsOverdue,
         Self::BackupAge,
     ];
 
@@ -46,7 +49,7 @@ impl Question {
     fn most(self) -> f64 {
         match self {
             Self::Alive | Self::Able | Self::GitlabUnreachable | Self::ClusterApi => 1.0,
-            Self::AbleCount | Self::GitopsBroken | Self::BackupAge => f64::MAX,
+            Self::AbleCount | Self::GitopsBroken | Self::BackupsOverdue | Self::BackupAge => f64::MAX,
         }
     }
 
@@ -59,6 +62,7 @@ impl Question {
             Self::GitlabUnreachable => "gitlab_unreachable",
             Self::ClusterApi => "cluster_api",
             Self::GitopsBroken => "gitops_broken",
+            Self::BackupsOverdue => "backups_overdue",
             Self::BackupAge => "backup_age",
         }
     }

@@ -128,6 +128,8 @@ pub struct Require {
     pub api: bool,
     /// Every object of Argo CD and Flux is healthy or on its way.
     pub gitops: bool,
+    /// Every Velero schedule has a completed backup that is young enough for it.
+    pub backups: bool,
     /// Every Velero schedule has a completed backup that is no older.
     pub backup_max_age: Option<SignedDuration>,
 }
@@ -139,6 +141,7 @@ impl Require {
             Question::Alive | Question::Able | Question::AbleCount | Question::GitlabUnreachable => true,
             Question::ClusterApi => self.api,
             Question::GitopsBroken => self.gitops,
+            Question::BackupsOverdue => self.backups,
             Question::BackupAge => self.backup_max_age.is_some(),
         }
     }

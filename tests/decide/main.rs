@@ -439,12 +439,15 @@ fn a_process_that_stands_by_does_not_even_adopt() {
 fn what_a_fleet_requires_beside_runners_must_be_proven_of_the_target() {
     let required = || {
         let mut case = Case::blue_dies();
-        case.fleet().require =
-            Require { api: true, gitops: true, backup_max_age: Some(SignedDuration::from_hours(26)) };
+        let backup_max_age = Some(SignedDuration::from_hours(26));
+        case.fleet().require = Require { api: true, gitops: true, backups: true, backup_max_age };
         // The dead holder's exporter says nothing, and nobody asks it to.
-        for (question, well) in
-            [(Question::ClusterApi, 1.0), (Question::GitopsBroken, 0.0), (Question::BackupAge, 3600.0)]
-        {
+        for (question, well) in [
+            (Question::ClusterApi, 1.0),
+            (Question::GitopsBroken, 0.0),
+            (Question::BackupsOverdue, 0.0),
+            (Question::BackupAge, 3600.0),
+        ] {
             case.says(question, &[("green", well)]);
         }
         case
@@ -454,9 +457,11 @@ fn what_a_fleet_requires_beside_runners_must_be_proven_of_the_target() {
     for (question, values, said) in [
         (Question::ClusterApi, &[("green", 0.0)][..], "its API (1 wanted): 0.00"),
         (Question::GitopsBroken, &[("green", 1.0)], "GitOps objects not well (0 wanted): 1.00"),
+        (Question::BackupsOverdue, &[("green", 1.0)], "a backup young enough (0 wanted): 1.00"),
         (Question::BackupAge, &[("green", 93_601.0)], "(at most 93600 wanted): 93601.00"),
         (Question::ClusterApi, &[], "inconclusive"),
         (Question::GitopsBroken, &[("blue", 0.0)], "inconclusive"),
+        (Question::BackupsOverdue, &[("blue", 0.0)], "inconclusive"),
         (Question::BackupAge, &[("green", f64::NAN)], "inconclusive"),
     ] {
         let mut case = required();

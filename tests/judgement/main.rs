@@ -1,6 +1,7 @@
 //! What is thought of objects as the real controllers left them, and what is shown of it.
 
 mod argocd;
+mod backups;
 mod crds;
 mod flux;
 mod history;

@@ -190,6 +190,12 @@ fn a_cluster_is_shown() {
     let name = "velero_last_completed_backup_start_timestamp_seconds";
     assert_eq!(value(name, &newest), at("2026-11-21T02:00:44Z"), "by its start");
     assert_eq!(value("velero_backups", &[("schedule", "daily"), ("phase", "Completed")]), Some(2.0));
+    let stream = [newest[0], newest[1], newest[2], ("bucket", "velero"), ("prefix", "blue")];
+    assert_eq!(value(name, &stream), at("2026-11-21T02:00:44Z"));
+    assert_eq!(value("velero_rpo_seconds", &stream), Some(26.0 * 3600.0));
+    assert_eq!(value("velero_rpo_unknown_seconds", &[]), Some(26.0 * 3600.0));
+    let standing: Vec<_> = stream.into_iter().chain([("standing", "active")]).collect();
+    assert_eq!(value("velero_schedule_standing", &standing), Some(1.0));
     assert_eq!(value("velero_backups_stuck", &schedule), Some(0.0));
     assert_eq!(value("velero_backups_vanished_total", &newest), Some(0.0));
     assert_eq!(value("velero_schedule_paused", &schedule), Some(0.0));
@@ -322,6 +328,9 @@ fn what_vanishes_vanishes_and_what_cannot_be_read_is_unknown() {
         "velero_backups",
         "velero_backups_stuck",
         "velero_schedule_paused",
+        "velero_schedule_standing",
+        "velero_rpo_seconds",
+        "velero_last_completed_backup_start_timestamp_seconds",
         "argocd_application_info",
         "flux_object_ready",
     ] {

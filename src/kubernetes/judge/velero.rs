@@ -68,19 +68,6 @@ fn other_writer<'a>(object: &Object, location: &Location, at: &At<'a>) -> Option
     })
 }
 
-/// The location that a schedule or backup uses.
-fn used<'a>(namespace: &'a str, name: Option<&str>, at: &At<'a>) -> Option<&'a Object> {
-    let kind = Kind::BackupStorageLocation;
-    match name {
-        Some(name) => at.related.get(kind, namespace, name),
-        None => at
-            .related
-            .within(kind, namespace)
-            .find(|l| matches!(&l.detail, Detail::Location(l) if l.default))
-            .or_else(|| at.related.get(kind, namespace, "default")),
-    }
-}
-
 fn all_seen(kind: Kind, at: &At<'_>) -> bool {
     *at.related.state(kind) == KindState::Synced
 }
@@ -186,7 +173,7 @@ fn course(
 pub(super) fn backup(object: &Object, backup: &Backup, at: &At<'_>) -> Judgement {
     let times = (backup.started, backup.completed);
     let course = course(backup.phase.as_deref(), times, backup.failure.as_deref(), object, at);
-    let location = used(&object.namespace, backup.location.as_deref(), at);
+    let location = at.related.location(&object.namespace, backup.location.as_deref());
     match course {
         // While it runs, only the location tells whether the server lives.
         Some(course) if matches!(course.reason, Reason::Waiting | Reason::Running | Reason::Stuck) => {
@@ -261,7 +248,7 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
         return Judgement::new(Reason::Unreadable, text);
     };
     let name = schedule.location.as_deref();
-    match used(&object.namespace, name, at) {
+    match at.related.location(&object.namespace, name) {
         Some(location) => {
             if let Some(trouble) = location_trouble(location, at) {
                 return trouble;
@@ -310,22 +297,28 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
             "it has never submitted a backup: status.lastBackup is absent",
         );
     }
-    last_backups(&made, busy.is_some(), interval, at)
+    last_backups(&made, busy.is_some(), at.limits.rpo_of(object, interval), at)
 }
 
 type Made<'a> = Vec<(&'a Object, Judgement)>;
 
-/// The backups that a schedule made.
+/// The backups that a schedule made. Those in a location that cannot be written came from a schedule of the same name in
+/// another cluster.
 fn made_by<'a>(object: &'a Object, at: &At<'a>) -> Made<'a> {
     at.related
         .within(Kind::Backup, &object.namespace)
-        .filter(|o| matches!(&o.detail, Detail::Backup(b) if b.schedule.as_ref() == Some(&object.name)))
+        .filter(|o| {
+            let Detail::Backup(backup) = &o.detail else { return false };
+            let used = at.related.location(&o.namespace, backup.location.as_deref());
+            let foreign = used.is_some_and(|used| matches!(&used.detail, Detail::Location(l) if l.read_only));
+            backup.schedule.as_ref() == Some(&object.name) && !foreign
+        })
         .map(|o| (o, at.judge(o)))
         .collect()
 }
 
 /// That a schedule submits backups says nothing of their success.
-fn last_backups(made: &Made<'_>, busy: bool, interval: SignedDuration, at: &At<'_>) -> Judgement {
+fn last_backups(made: &Made<'_>, busy: bool, rpo: Option<SignedDuration>, at: &At<'_>) -> Judgement {
     let phase = |o: &Object| match &o.detail {
         Detail::Backup(b) => progress(b.phase.as_deref()),
         _ => None,
@@ -363,13 +356,9 @@ fn last_backups(made: &Made<'_>, busy: bool, interval: SignedDuration, at: &At<'
                 return wrong;
             }
             let age = at.age(started);
-            let limit = interval.saturating_mul(2).saturating_add(at.limits.schedule_late);
-            if age > limit {
-                let text = format!(
-                    "the newest completed backup began {} ago; it runs every {}",
-                    show(age),
-                    show(interval)
-                );
+            if let Some(rpo) = rpo.filter(|rpo| age > *rpo) {
+                let (age, rpo) = (show(age), show(rpo));
+                let text = format!("the newest completed backup began {age} ago, and {rpo} is allowed");
                 return Judgement::new(Reason::BackupTooOld, text);
             }
             ok(format!("the newest completed backup began {} ago", show(age)))

@@ -88,7 +88,7 @@ impl State {
                     Question::GitlabUnreachable => share(unreachable, up),
                     // The exporters of the simulated clusters say that all is well.
                     Question::ClusterApi => Some(1.0),
-                    Question::GitopsBroken => Some(0.0),
+                    Question::GitopsBroken | Question::BackupsOverdue => Some(0.0),
                     Question::BackupAge => Some(3600.0),
                 };
                 if let Some(value) = value {
@@ -132,8 +132,9 @@ impl State {
             PrometheusFault::Contradicts => {
                 for (_, sample) in now.iter_mut().filter(|(cluster, _)| meant(cluster)) {
                     sample.value = match question {
-                        Question::AbleCount | Question::GitopsBroken if sample.value > 0.0 => 0.0,
-                        Question::AbleCount | Question::GitopsBroken => 2.0,
+                        Question::AbleCount | Question::GitopsBroken | Question::BackupsOverdue => {
+                            if sample.value > 0.0 { 0.0 } else { 2.0 }
+                        }
                         Question::BackupAge => sample.value + 1e9,
                         Question::Alive
                         | Question::Able

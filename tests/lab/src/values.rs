@@ -214,7 +214,10 @@ impl Case {
                 Question::AbleCount => 2.0,
                 Question::GitlabUnreachable => 0.0,
                 // Not asked by a fleet that requires nothing.
-                Question::ClusterApi | Question::GitopsBroken | Question::BackupAge => continue,
+                Question::ClusterApi
+                | Question::GitopsBroken
+                | Question::BackupsOverdue
+                | Question::BackupAge => continue,
             };
             case.says(question, &[("blue", value), ("green", value)]);
         }
