@@ -31,6 +31,8 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) message: Value,
+    /// Whether it had to wait.
+    pub(crate) held: bool,
     /// What Switchyard answered, if it was asked.
     pub(crate) answer: Option<u16>,
 }
@@ -109,7 +111,7 @@ async fn take(State(front): State<Front>, headers: HeaderMap, body: Bytes) -> Re
     let (number, mode) = {
         let mut seen = front.seen();
         let mode = seen.modes.iter().find(|(name, _)| speaks_of(&message, name)).map(|(_, mode)| *mode);
-        seen.deliveries.push(Delivery { message, answer: None });
+        seen.deliveries.push(Delivery { message, held: mode == Some(Mode::Hold), answer: None });
         (seen.deliveries.len() - 1, mode.unwrap_or(Mode::Pass))
     };
     if let Mode::Answer(status) = mode {
