@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Kind, Object};
+use super::{Detail, Kind, Object};
 
 /// How much of a kind is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
