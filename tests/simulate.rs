@@ -10,7 +10,7 @@ use switchyard::{
     model::{Gate, Leadership, MoveKind},
     simulate::{Report, Story, parse, play},
 };
-use switchyard_lab::{storm, values::Case};
+use switchyard_lab::values::Case;
 
 fn stories() -> Vec<(PathBuf, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
@@ -127,33 +127,4 @@ async fn switching_off_any_single_gate_is_noticed() {
         "no story goes wrong without {}: add one to tests/stories with `expect outcome held:GATE`",
         unnoticed.join(", ")
     );
-}
-
-/// What watches the promises sees when one is broken: with a gate off, a story breaks the promise that the gate keeps.
-#[tokio::test]
-async fn a_broken_promise_is_seen() {
-    let stories = stories();
-    for (gate, name, promise) in [
-        (Gate::TargetAble, "check-02-target-not-proven", 1),
-        (Gate::EyesOpen, "eyes-shut-with-an-alert-in-hand", 2),
-    ] {
-        let judges = WITHOUT[Gate::ALL.iter().position(|g| *g == gate).unwrap()];
-        let (path, text) = stories.iter().find(|(path, _)| path.file_stem().unwrap() == name).unwrap();
-        let report = play(&read(path, text), judges).await.unwrap();
-        assert!(report.broken.iter().any(|b| b.promise == promise), "{gate} is off in {name}:\n{report}");
-    }
-}
-
-/// What does not matter goes; what is left still breaks the promise.
-#[tokio::test]
-async fn a_story_that_breaks_a_promise_is_made_small() {
-    let off = WITHOUT[Gate::ALL.iter().position(|g| *g == Gate::TargetAble).unwrap()];
-    let noise = "seed 3\nprometheus 2\ndns 3\nset cool_down = \"5m\"\n";
-    let text = format!(
-        "{noise}at 2m fault alertmanager duplicates\nat 3m human retags runner 2\nat 4m kill green 50%\nat 6m crash\nat 10m \
-         kill blue\nat 11m fault dns ns2 behind\nat 14m end\n"
-    );
-    let small = storm::shrink(&text, 1, off).await;
-    let lines: Vec<&str> = small.lines().collect();
-    assert!(lines.len() <= 4 && lines.iter().any(|l| l.ends_with("kill blue")), "{small}");
 }

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    path::Path,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -18,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     alerting::{Alerting, EVALUATION},
     deeds,
-    promises::{Around, Broken, Watcher},
+    disk::Disk,
+    parts::{Outside, Parts},
+    promises::{Around, Watcher},
     story::{Claim, Event, Happening, Property, Story},
     transcript::{Entry, Kind, Report, Struck},
 };
@@ -71,31 +72,28 @@ pub enum PlayError {
 /// # Errors
 /// When there is no place for the store, or it fails.
 pub async fn play(story: &Story, judges: Judges) -> Result<Report, PlayError> {
-    let mut player = Player::new(story, judges).await?;
+    play_with(story, &Parts { judges, ..Parts::default() }).await
+}
+
+/// Plays a story to its end with these parts; any but the default ones are for tests that prove what a part is good for.
+///
+/// # Errors
+/// When there is no place for the store, or it fails.
+pub async fn play_with(story: &Story, parts: &Parts) -> Result<Report, PlayError> {
+    let mut player = Player::new(story, parts).await?;
     let result = player.play().await;
-    let Player { report, store, directory, .. } = player;
+    let Player { report, store, disk, .. } = player;
     let closed = store.close().await;
-    drop(directory);
+    drop(disk);
     result?;
     closed?;
     Ok(report)
 }
 
-/// A directory for the store: in memory, where the system has such a place. What a power cut would take is not
-/// simulated.
-fn directory() -> std::io::Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("switchyard-simulate-");
-    match builder.tempdir_in(Path::new("/dev/shm")) {
-        Ok(directory) => Ok(directory),
-        Err(_) => builder.tempdir(),
-    }
-}
-
 /// Everything that takes part.
 pub(super) struct Player<'a> {
     story: &'a Story,
-    judges: Judges,
+    parts: &'a Parts,
     pub(super) topology: Topology,
     pub(super) world: SimWorld,
     pub(super) alerting: Alerting,
@@ -108,14 +106,14 @@ pub(super) struct Player<'a> {
     pub(super) requests: BTreeSet<i64>,
     intake: Intake,
     topologies: watch::Sender<Arc<Topology>>,
-    setup: watch::Sender<Arc<Setup<SimWorld>>>,
+    setup: watch::Sender<Arc<Setup<Outside>>>,
     metrics: Arc<Metrics>,
     status_sender: watch::Sender<Arc<Status>>,
     status: watch::Receiver<Arc<Status>>,
     poll_bell: Arc<Notify>,
-    reconciler: Option<Reconciler<SimWorld>>,
+    reconciler: Option<Reconciler<Outside>>,
     shutdown: CancellationToken,
-    directory: tempfile::TempDir,
+    disk: Disk,
     beginning: Timestamp,
     /// When the loop looks next.
     wake: Timestamp,
@@ -134,7 +132,7 @@ pub(super) struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    async fn new(story: &'a Story, judges: Judges) -> Result<Self, PlayError> {
+    async fn new(story: &'a Story, parts: &'a Parts) -> Result<Self, PlayError> {
         let beginning = Timestamp::from_second(BEGINNING).unwrap_or(Timestamp::UNIX_EPOCH);
         let world = SimWorld::new(beginning, story.seed);
         {
@@ -148,20 +146,18 @@ impl<'a> Player<'a> {
                 }
             }
         }
-        let directory = directory()?;
-        let url = format!("sqlite://{}", directory.path().join("simulated.db").display());
-        let holder = Holder { listen: "nowhere".to_owned(), now: beginning };
-        let store = Store::open(&url, &holder, TERM).await?;
+        let disk = Disk::new()?;
+        let store = open(&disk, beginning).await?;
         let (status_sender, status) = watch::channel(Arc::new(Status::default()));
         let metrics = Arc::new(Metrics::new(status.clone(), store.clone(), beginning));
         let topology = story.topology.clone();
         let (topologies, known) = watch::channel(Arc::new(topology.clone()));
         let (bell, poll_bell) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let intake = Intake::new(store.clone(), known, metrics.clone(), bell.clone(), poll_bell.clone());
-        let (setup, _) = watch::channel(Arc::new(new_setup(story, &topology, &world, judges)));
+        let (setup, _) = watch::channel(Arc::new(new_setup(story, &topology, &world, parts)));
         let mut player = Self {
             story,
-            judges,
+            parts,
             topology,
             world,
             alerting: Alerting::default(),
@@ -179,7 +175,7 @@ impl<'a> Player<'a> {
             poll_bell,
             reconciler: None,
             shutdown: CancellationToken::new(),
-            directory,
+            disk,
             beginning,
             wake: beginning,
             evaluate: beginning,
@@ -210,7 +206,7 @@ impl<'a> Player<'a> {
     /// A changed configuration, as a reload brings it.
     pub(super) fn configure(&mut self, topology: Topology) {
         self.topologies.send_replace(Arc::new(topology.clone()));
-        self.setup.send_replace(Arc::new(new_setup(self.story, &topology, &self.world, self.judges)));
+        self.setup.send_replace(Arc::new(new_setup(self.story, &topology, &self.world, self.parts)));
         self.topology = topology;
         self.bell.notify_one();
     }
@@ -273,7 +269,9 @@ impl<'a> Player<'a> {
         if !whole || end.duration_since(last) < CALM {
             return Ok(());
         }
-        let state = self.store.load(self.world.now()).await?;
+        let now = self.world.now();
+        let state = self.store.load(now).await?;
+        self.watcher.remembers(&state.signals, now);
         for (name, fleet) in &self.topology.fleets {
             let holders = fleet.assign(&self.world.runners());
             let holders: Vec<ClusterName> =
@@ -281,9 +279,7 @@ impl<'a> Player<'a> {
             let touched = self.touched.contains(name) || !state.overrides.is_empty();
             self.watcher.calm(fleet, state.decisions.get(name), &holders, touched);
         }
-        for broken in self.watcher.take() {
-            self.breaks(broken);
-        }
+        self.tell_broken();
         Ok(())
     }
 
@@ -309,7 +305,9 @@ impl<'a> Player<'a> {
             }
             if let Ok(parsed) = self.intake.parse(&body, clock) {
                 self.heard(&parsed.signals, clock);
+                let signals = parsed.signals.clone();
                 self.intake.take(parsed).await?;
+                self.watcher.accepted(&signals);
             }
         }
         if let (Some(at), Some(period)) = (self.poll, self.story.poll)
@@ -320,7 +318,9 @@ impl<'a> Player<'a> {
                 && let Ok(parsed) = self.intake.parse_poll(&body, clock)
             {
                 self.heard(&parsed.signals, clock);
+                let signals = parsed.signals.clone();
                 self.intake.take_poll(parsed).await?;
+                self.watcher.accepted(&signals);
             }
         }
         // Told that alerts are missing from a message, the poll comes at once.
@@ -417,11 +417,32 @@ impl<'a> Player<'a> {
         self.report.struck.push(Struck(place.to_owned()));
         self.watch(true).await?;
         self.say(Kind::Process, None, format!("Switchyard ends {place}, and starts again"));
+        // What the process had handed over before it ended is written or not: here it is, always.
+        self.store.written().await?;
+        let now = self.world.now();
+        let before = self.store.load(now).await?;
+        let left = self.disk.as_it_is()?;
+        (self.parts.disk)(left.path());
+        let disk = std::mem::replace(&mut self.disk, left);
         self.world.state().advance(RESTART);
-        self.start_again().await
+        self.start_again().await?;
+        drop(disk);
+        self.watcher.restarted(&before, &self.store.load(now).await?, now);
+        self.tell_broken();
+        Ok(())
     }
 
+    /// A new process on what is on the disk. Nothing else of the one before is left.
     pub(super) async fn start_again(&mut self) -> Result<(), PlayError> {
+        let clock = self.world.now();
+        self.store.clone().close().await?;
+        self.store = open(&self.disk, clock).await?;
+        self.status_sender.send_replace(Arc::default());
+        self.metrics = Arc::new(Metrics::new(self.status.clone(), self.store.clone(), clock));
+        (self.bell, self.poll_bell) = (Arc::default(), Arc::default());
+        let (store, metrics) = (self.store.clone(), self.metrics.clone());
+        let (bell, poll_bell) = (self.bell.clone(), self.poll_bell.clone());
+        self.intake = Intake::new(store, self.topologies.subscribe(), metrics, bell, poll_bell);
         self.stopped = None;
         self.start();
         self.wake = self.now();
@@ -454,7 +475,11 @@ impl<'a> Player<'a> {
         if let Some(last) = news.last() {
             self.seen_entry = last.id();
         }
-        let look = self.world.state().last_look.clone();
+        let look = {
+            let state = self.world.state();
+            self.watcher.weather(&state);
+            state.last_look.clone()
+        };
         for entry in &news {
             let at = entry.at().checked_sub(ahead).unwrap_or(entry.at());
             match entry {
@@ -479,7 +504,8 @@ impl<'a> Player<'a> {
                         _ => None,
                     };
                     if let (Some(end), Some(fleet)) = (end, &event.fleet) {
-                        self.watcher.ended(fleet, end, event.at);
+                        let (topology, look) = (&self.topology, look.as_ref());
+                        self.watcher.ended(fleet, end, event.at, topology, look);
                     }
                     let kind = if event.author.is_some() { Kind::Answer } else { Kind::Outcome };
                     let text = format!("[{}] {}", event.outcome, event.sentence);
@@ -496,15 +522,15 @@ impl<'a> Player<'a> {
             self.watcher.stored(&state.decisions, clock);
         }
         self.answers(first);
-        for broken in self.watcher.take() {
-            self.breaks(broken);
-        }
+        self.tell_broken();
         Ok(())
     }
 
-    fn breaks(&mut self, broken: Broken) {
-        self.say(Kind::Broken, None, broken.to_string());
-        self.report.broken.push(broken);
+    fn tell_broken(&mut self) {
+        for broken in self.watcher.take() {
+            self.say(Kind::Broken, None, broken.to_string());
+            self.report.broken.push(broken);
+        }
     }
 
     fn steps(&mut self) {
@@ -549,6 +575,10 @@ impl<'a> Player<'a> {
 
     async fn happens(&mut self, event: &Event) -> Result<(), PlayError> {
         self.say(Kind::Event, None, event.text.clone());
+        self.watcher.weather(&self.world.state());
+        if event.what.meddles() {
+            self.watcher.meddled();
+        }
         deeds::happens(self, &event.what).await?;
         // What a person did is written down at once.
         if matches!(event.what, Happening::Human(_)) { self.watch(true).await } else { Ok(()) }
@@ -618,14 +648,19 @@ fn told(decision: &crate::model::Decision) -> String {
     format!("{kind} {from}to {to}: {reason}{by}")
 }
 
-fn new_setup(story: &Story, topology: &Topology, world: &SimWorld, judges: Judges) -> Setup<SimWorld> {
+async fn open(disk: &Disk, now: Timestamp) -> Result<Store, store::Error> {
+    let holder = Holder { listen: "nowhere".to_owned(), now };
+    Store::open(&disk.url(), &holder, TERM).await
+}
+
+fn new_setup(story: &Story, topology: &Topology, world: &SimWorld, parts: &Parts) -> Setup<Outside> {
     Setup {
         topology: Arc::new(topology.clone()),
         period: Duration::try_from(story.period).unwrap_or(Duration::from_secs(10)),
         // One after the other: which step is the n-th does not depend on chance.
         concurrency: 1,
-        world: world.clone(),
-        judges,
+        world: (parts.world)(world.clone()),
+        judges: parts.judges,
     }
 }
 

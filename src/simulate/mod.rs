@@ -3,15 +3,18 @@
 
 mod alerting;
 mod deeds;
+mod disk;
 mod engine;
 mod parse;
+mod parts;
 mod promises;
 mod story;
 mod transcript;
 mod words;
 
-pub use engine::{PlayError, play};
+pub use engine::{PlayError, play, play_with};
 pub use parse::parse;
+pub use parts::{Outside, Parts};
 pub use promises::Broken;
 pub use story::{
     AlertmanagerFault, Claim, CrashAt, Deed, DnsFault, Event, Fate, GitlabFault, Happening, Part, Property,

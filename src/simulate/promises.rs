@@ -9,13 +9,17 @@ use std::{
 use crate::{
     model::{
         ClusterName, Decision, Failback, Fleet, FleetName, Gate, Generation, MoveKind, MoveState,
-        Observation, Question, RunnerId, Seen, SignedDuration, Step, TagChange, Timestamp, Topology,
+        Observation, Question, RunnerId, Seen, Signal, SignalKey, SignalState, SignedDuration, Step,
+        TagChange, Timestamp, Topology,
     },
-    world::sim::Sent,
+    store,
+    world::sim::{Sent, State},
 };
 
 /// How far a server's clock may be ahead.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+/// What was heard of longer ago need not be remembered.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,14 @@ pub(super) struct Watcher {
     ended: BTreeMap<(FleetName, Generation), (MoveState, Timestamp)>,
     automatic: Vec<Timestamp>,
     acknowledged: BTreeSet<(FleetName, Generation)>,
+    /// What was accepted of each episode of an alert: the furthest state, and when it was last heard of.
+    accepted: BTreeMap<SignalKey, (SignalState, Timestamp)>,
+    /// Steps of the fleets' latest decisions that happened, until somebody else changed something.
+    happened: BTreeMap<FleetName, Vec<Step>>,
+    /// Fleets whose move had something in its way, other than Switchyard itself.
+    hindered: BTreeSet<FleetName>,
+    /// A person changed what no decision sets right.
+    meddled: bool,
     broken: Vec<Broken>,
 }
 
@@ -80,10 +92,35 @@ impl Watcher {
             self.proven(fleet, decision, around);
         }
         if decision.kind.automatic() {
+            self.asked_for(fleet, decision, around);
             self.evidence(fleet, decision, around);
             self.limits(fleet, decision, around);
         }
+        self.hindered.remove(&decision.fleet);
+        self.happened.remove(&decision.fleet);
         self.latest.insert(decision.fleet.clone(), decision.clone());
+    }
+
+    /// Alerts were accepted: whoever sent them was told so.
+    pub(super) fn accepted(&mut self, signals: &[Signal]) {
+        for signal in signals {
+            let (state, heard) =
+                self.accepted.entry(signal.key.clone()).or_insert((signal.state, signal.last_seen));
+            (*state, *heard) = ((*state).max(signal.state), (*heard).max(signal.last_seen));
+        }
+    }
+
+    /// A person did something to the world.
+    pub(super) fn meddled(&mut self) {
+        self.meddled = true;
+        self.happened.clear();
+    }
+
+    /// What may keep a move from its end, as it is now.
+    pub(super) fn weather(&mut self, state: &State) {
+        if !state.takes_writes() {
+            self.hindered.extend(self.latest.keys().cloned());
+        }
     }
 
     fn one_at_a_time(&mut self, decision: &Decision) {
@@ -119,6 +156,23 @@ impl Watcher {
         let overridden = decision.overridden.contains(&Gate::GitlabReachable);
         if !overridden && !matches!(around.look.runners, Seen::Known(_)) {
             self.breaks(3, format!("{} was moved while GitLab could not be read", fleet.name));
+        }
+    }
+
+    /// By an alert that was accepted, while some Prometheus answers.
+    fn asked_for(&mut self, fleet: &Fleet, decision: &Decision, around: &Around<'_>) {
+        let name = &fleet.name;
+        let same = |key: &SignalKey, other: &SignalKey| {
+            (&key.source, &key.fingerprint) == (&other.source, &other.fingerprint)
+        };
+        let known = decision.signal.as_ref().is_some_and(|s| self.accepted.keys().any(|key| same(key, s)));
+        if !known {
+            self.breaks(3, format!("{name} was moved and no alert asked for it: {:?}", decision.signal));
+        }
+        let mut answers =
+            around.look.evidence.fleets.values().flat_map(|e| e.asked.values()).flat_map(|a| &a.answers);
+        if answers.all(|answer| answer.result.is_err()) {
+            self.breaks(3, format!("{name} was moved while no Prometheus answered"));
         }
     }
 
@@ -180,22 +234,85 @@ impl Watcher {
         }
     }
 
-    /// The fleet's latest move came to an end.
-    pub(super) fn ended(&mut self, fleet: &FleetName, state: MoveState, at: Timestamp) {
-        if let Some(latest) = self.latest.get(fleet) {
-            self.ended.entry((fleet.clone(), latest.generation)).or_insert((state, at));
+    /// The fleet's latest move came to an end: done when the loop was shown that it is, failed when something was in its
+    /// way.
+    pub(super) fn ended(
+        &mut self,
+        fleet: &FleetName,
+        state: MoveState,
+        at: Timestamp,
+        topology: &Topology,
+        look: Option<&Observation>,
+    ) {
+        let Some(latest) = self.latest.get(fleet) else { return };
+        let (generation, to) = (latest.generation, latest.to.clone());
+        self.ended.entry((fleet.clone(), generation)).or_insert((state, at));
+        let (Some(configured), Some(look)) = (topology.fleets.get(fleet), look) else { return };
+        if state == MoveState::Done
+            && let Some(differs) = differs(configured, &to, look)
+        {
+            self.breaks(8, format!("generation {generation} of {fleet} is called done, and {differs}"));
+        }
+        if state == MoveState::Failed && !self.meddled && !self.hindered.contains(fleet) {
+            self.breaks(5, format!("generation {generation} of {fleet} failed with nothing in its way"));
+        }
+    }
+
+    /// The process ended and came back: what it had written, and what it had accepted, is there.
+    pub(super) fn restarted(&mut self, before: &store::State, after: &store::State, now: Timestamp) {
+        if before != after {
+            self.breaks(5, "what was written before the process ended is not what is there after it");
+        }
+        self.remembers(&after.signals, now);
+        self.stored(&after.decisions, now);
+    }
+
+    /// Every alert that was accepted is in the store.
+    pub(super) fn remembers(&mut self, signals: &[Signal], now: Timestamp) {
+        let mut latest: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
+        for (key, (_, heard)) in &self.accepted {
+            let latest = latest.entry((&key.source, &key.fingerprint)).or_insert(*heard);
+            *latest = (*latest).max(*heard);
+        }
+        // An episode counts no more once the same alert was heard of later in another one.
+        let counts = |key: &SignalKey, heard: Timestamp| {
+            latest.get(&(key.source.as_str(), key.fingerprint.as_str())) == Some(&heard)
+                && now.duration_since(heard) < REMEMBERED
+        };
+        let kept = |key: &SignalKey, state: SignalState, heard: Timestamp| {
+            signals.iter().any(|s| s.key == *key && s.state >= state && s.last_seen >= heard)
+        };
+        let forgotten = self
+            .accepted
+            .iter()
+            .filter(|(key, (state, heard))| counts(key, *heard) && !kept(key, *state, *heard))
+            .map(|(key, (state, _))| (key.clone(), *state))
+            .collect::<Vec<_>>();
+        for (key, state) in forgotten {
+            self.accepted.remove(&key);
+            let (fingerprint, since, state) = (&key.fingerprint, key.starts_at, state.as_str());
+            self.breaks(
+                5,
+                format!("the alert {fingerprint} of {since} was accepted as {state} and forgotten"),
+            );
         }
     }
 
     /// What the store says of the fleets' latest decisions.
     pub(super) fn stored(&mut self, decisions: &BTreeMap<FleetName, Decision>, now: Timestamp) {
+        let kept = |latest: &Decision| {
+            decisions.get(&latest.fleet).is_some_and(|kept| kept.generation >= latest.generation)
+        };
+        let forgotten: Vec<FleetName> =
+            self.latest.values().filter(|latest| !kept(latest)).map(|latest| latest.fleet.clone()).collect();
+        for name in forgotten {
+            self.latest.remove(&name);
+            self.breaks(5, format!("the store forgot a decision about {name}"));
+        }
         for (name, decision) in decisions {
             if decision.state != MoveState::Moving {
                 let at = decision.finished_at.unwrap_or(now);
                 self.ended.entry((name.clone(), decision.generation)).or_insert((decision.state, at));
-            }
-            if self.latest.get(name).is_some_and(|latest| latest.generation > decision.generation) {
-                self.breaks(5, format!("the store forgot a decision about {name}"));
             }
         }
     }
@@ -213,7 +330,7 @@ impl Watcher {
         let (Some(fleet), Some(latest)) = (topology.fleets.get(name), self.latest.get(name)) else {
             return self.breaks(3, format!("{step}: nothing was decided about {name}"));
         };
-        let (to, generation, state) = (latest.to.clone(), latest.generation, latest.state);
+        let (to, generation) = (latest.to.clone(), latest.generation);
         if sent.fence.generation != generation {
             self.breaks(
                 4,
@@ -232,7 +349,7 @@ impl Watcher {
                 if adds != (tag.cluster == to) {
                     self.breaks(6, format!("{step}: {to} shall hold {name}"));
                 }
-                if adds && state == MoveState::Done && self.settled(name, generation) {
+                if adds && self.ended.contains_key(&(name.clone(), generation)) {
                     self.breaks(3, format!("{step}: no move is under way"));
                 }
             }
@@ -244,14 +361,18 @@ impl Watcher {
                 }
             }
         }
+        if sent.happened {
+            let happened = self.happened.entry(name.clone()).or_default();
+            if !happened.contains(step) {
+                happened.push(step.clone());
+            } else if sent.serving_before != sent.serving_after {
+                self.breaks(5, format!("{step}: taken again, it changed what takes jobs for {name}"));
+            }
+        }
         // Nobody can know better than GitLab's answers, while these are old.
         if sent.happened && !stale && sent.serving_before > 0 && sent.serving_after == 0 {
             self.breaks(1, format!("{step}: it left {name} without a runner that takes jobs"));
         }
-    }
-
-    fn settled(&self, fleet: &FleetName, generation: Generation) -> bool {
-        matches!(self.ended.get(&(fleet.clone(), generation)), Some((MoveState::Done, _)))
     }
 
     /// How a fleet must be when nothing has been wrong for long.
@@ -276,6 +397,20 @@ impl Watcher {
             self.breaks(6, format!("{} shall hold {name}, and {holders:?} carry its tag", decision.to));
         }
     }
+}
+
+/// In what the look differs from a fleet that `to` holds alone, if it does.
+fn differs(fleet: &Fleet, to: &ClusterName, look: &Observation) -> Option<String> {
+    let Seen::Known(runners) = &look.runners else { return Some("GitLab could not be read".to_owned()) };
+    let assigned = fleet.assign(runners);
+    let holders = assigned.holders(&fleet.routing_tag);
+    if holders != [to] {
+        return Some(format!("what GitLab showed is {holders:?}, not {to}"));
+    }
+    let wanted = fleet.record_set(to)?;
+    let shown = &look.dns.get(&fleet.name)?.primary;
+    (shown.known().map(|set| &set.values) != Some(&wanted.values))
+        .then(|| format!("what DNS showed is {shown:?}, not {wanted}"))
 }
 
 /// The numbers about a cluster that the loop was shown and that count: in range, and neither old nor from the future.

@@ -236,6 +236,23 @@ pub enum Happening {
     Expect(FleetName, Claim),
 }
 
+impl Happening {
+    /// Whether a person does more than Switchyard's own means allow.
+    pub(super) fn meddles(&self) -> bool {
+        let Self::Human(deed) = self else { return false };
+        !matches!(
+            deed,
+            Deed::Pause(..)
+                | Deed::Resume(_)
+                | Deed::Ack(_)
+                | Deed::Switch(..)
+                | Deed::Silence(..)
+                | Deed::Consent(..)
+                | Deed::Pipeline(..)
+        )
+    }
+}
+
 /// What can be mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {

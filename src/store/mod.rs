@@ -290,6 +290,11 @@ impl Store {
         self.writer.write(self.pinned, operations::Prune { before }).await
     }
 
+    /// Waits until all that was asked for before is written, or has failed.
+    pub async fn written(&self) -> Result<(), Error> {
+        self.writer.written().await
+    }
+
     /// Counts for metrics.
     pub fn stats(&self) -> Stats {
         let counters = &self.writer.counters;

@@ -125,6 +125,8 @@ impl<O: Operation> Job for Pending<O> {
 
 enum Message {
     Do(Box<dyn Job>),
+    /// Answer when all that came before is written.
+    Written(oneshot::Sender<()>),
     Close(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -197,6 +199,13 @@ impl Writer {
         answer.await.map_err(|_| Error::Closed)?
     }
 
+    /// Waits until all that was asked for before is written, or has failed.
+    pub(super) async fn written(&self) -> Result<(), Error> {
+        let (reply, written) = oneshot::channel();
+        self.queue.send(Message::Written(reply)).await.map_err(|_| Error::Closed)?;
+        written.await.map_err(|_| Error::Closed)
+    }
+
     /// Takes no more, writes what waits, and closes the database.
     pub(super) async fn close(&self) -> Result<(), Error> {
         let (reply, closed) = oneshot::channel();
@@ -235,12 +244,13 @@ pub(super) struct Pools {
 
 async fn run(pools: Pools, hold: Hold, mut waiting: mpsc::Receiver<Message>, counters: Arc<Counters>) {
     let mut messages = Vec::with_capacity(BATCH);
-    let mut closers = Vec::new();
+    let (mut closers, mut waiters) = (Vec::new(), Vec::new());
     while waiting.recv_many(&mut messages, BATCH).await > 0 {
         let mut jobs = Vec::with_capacity(messages.len());
         for message in messages.drain(..) {
             match message {
                 Message::Do(job) => jobs.push(job),
+                Message::Written(reply) => waiters.push(reply),
                 Message::Close(reply) => {
                     waiting.close();
                     closers.push(reply);
@@ -248,6 +258,9 @@ async fn run(pools: Pools, hold: Hold, mut waiting: mpsc::Receiver<Message>, cou
             }
         }
         commit(&pools, jobs, &counters).await;
+        for reply in waiters.drain(..) {
+            let _ = reply.send(());
+        }
     }
     let result = finish(&pools).await;
     match hold {

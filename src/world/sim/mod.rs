@@ -237,12 +237,17 @@ impl State {
     /// Whether nothing is wrong with anything.
     pub fn is_whole(&self) -> bool {
         let runner = |r: &SimRunner| r.polls() && r.scraped;
-        self.gitlab == SimGitlab::default()
-            && self.dns.writes.is_empty()
-            && self.dns.servers.iter().all(|s| !s.down && s.behind.is_none())
+        self.takes_writes()
             && self.prometheus.iter().all(|p| p.fault().is_none())
             && self.runners.iter().all(runner)
             && self.clock_ahead.is_zero()
+    }
+
+    /// Whether GitLab and DNS do what they are told, and show it.
+    pub fn takes_writes(&self) -> bool {
+        self.gitlab == SimGitlab::default()
+            && self.dns.writes.is_empty()
+            && self.dns.servers.iter().all(|s| !s.down && s.behind.is_none())
     }
 
     /// The clock of Switchyard's machine.

@@ -3,10 +3,7 @@
 use std::fmt::Write as _;
 
 use fastrand::Rng;
-use switchyard::{
-    decide::{Judges, judges},
-    simulate::{PlayError, Report, parse, play},
-};
+use switchyard::simulate::{Parts, PlayError, Report, parse, play_with};
 
 /// What happens, happens within these minutes; then all is mended.
 const STORM: u32 = 30;
@@ -190,32 +187,38 @@ pub fn story(seed: u64) -> String {
 ///
 /// # Errors
 /// When it cannot be played; a story that cannot be read is a bug of whoever wrote it.
-pub async fn play_text(text: &str, judges: Judges) -> Result<Report, PlayError> {
+pub async fn play_text(text: &str, parts: &Parts) -> Result<Report, PlayError> {
     let story = parse(text).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-    play(&story, judges).await
+    play_with(&story, parts).await
 }
 
-/// The promises that a story breaks.
-async fn breaks(text: &str, judges: Judges) -> Vec<u8> {
+/// The promises that a story breaks; none when it cannot be read.
+async fn breaks(text: &str, parts: &Parts) -> Vec<u8> {
     let Ok(story) = parse(text) else { return Vec::new() };
-    match play(&story, judges).await {
+    match play_with(&story, parts).await {
         Ok(report) => report.broken.iter().map(|broken| broken.promise).collect(),
         Err(_) => Vec::new(),
     }
 }
 
-/// A story that breaks `promise` without any line that could be left out.
-pub async fn shrink(text: &str, promise: u8, judges: Judges) -> String {
+/// A story that breaks `promise` without any line, or any two lines, that could be left out.
+pub async fn shrink(text: &str, promise: u8, parts: &Parts) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     loop {
         let before = lines.len();
-        let mut at = lines.len();
-        while at > 0 {
-            at -= 1;
-            let mut fewer = lines.clone();
-            fewer.remove(at);
-            if breaks(&fewer.join("\n"), judges).await.contains(&promise) {
+        for at in (0..before).rev() {
+            if let Some(fewer) = without(&lines, &[at], promise, parts).await {
                 lines = fewer;
+            }
+        }
+        // What is broken and mended again goes together.
+        if lines.len() == before {
+            let pairs = (0..before).flat_map(|one| (0..one).map(move |other| [one, other]));
+            for pair in pairs {
+                if let Some(fewer) = without(&lines, &pair, promise, parts).await {
+                    lines = fewer;
+                    break;
+                }
             }
         }
         if lines.len() == before {
@@ -224,16 +227,31 @@ pub async fn shrink(text: &str, promise: u8, judges: Judges) -> String {
     }
 }
 
+/// The lines without these, if they still break the promise.
+async fn without(lines: &[String], left_out: &[usize], promise: u8, parts: &Parts) -> Option<Vec<String>> {
+    let left = lines.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+    let fewer: Vec<String> = left.map(|(_, line)| line.clone()).collect();
+    breaks(&fewer.join("\n"), parts).await.contains(&promise).then_some(fewer)
+}
+
 /// Plays the storm of a seed: its report, or a minimal story that breaks a promise, with its transcript.
 ///
 /// # Errors
 /// The text to show.
 pub async fn storm(seed: u64) -> Result<Report, String> {
+    storm_with(seed, &Parts::default()).await
+}
+
+/// The same with these parts, which may be broken.
+///
+/// # Errors
+/// The text to show.
+pub async fn storm_with(seed: u64, parts: &Parts) -> Result<Report, String> {
     let text = story(seed);
-    let report = play_text(&text, judges).await.map_err(|error| format!("{error:?}\n{text}"))?;
+    let report = play_text(&text, parts).await.map_err(|error| format!("{error:?}\n{text}"))?;
     let Some(broken) = report.broken.first() else { return Ok(report) };
-    let small = shrink(&text, broken.promise, judges).await;
-    let told = play_text(&small, judges).await.map(|report| report.to_string()).unwrap_or_default();
+    let small = shrink(&text, broken.promise, parts).await;
+    let told = play_text(&small, parts).await.map(|report| report.to_string()).unwrap_or_default();
     Err(format!(
         "storm {seed} breaks {broken}\n\n--- a story for tests/stories:\n{small}\n--- its transcript:\n{told}"
     ))

@@ -1,5 +1,10 @@
 //! Random stories: whatever happens, the promises hold. `make storm` goes on until it is stopped.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may fail it")]
+
+mod broken;
+mod world;
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
