@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use switchyard::{
     model::{SignedDuration, Timestamp},
     sidecar::{Limits, Look, Memory, Reading, Section, State},
@@ -314,7 +315,8 @@ async fn beside_a_runner_it_follows_what_happens() -> Result<()> {
     metric_docs::compare(
         "sidecar",
         &http::client().get(format!("{}/metrics", scene.url)).send().await?.text().await?,
-        &[],
+        // Its first series comes with the first connection that ends.
+        &["switchyard_web_connections_closed_total"],
     );
 
     // Not ready and always alive, however GitLab fails.
@@ -370,6 +372,91 @@ async fn as_an_exec_probe_it_remembers_what_it_saw() -> Result<()> {
     assert!(code == Some(1) && said.starts_with("dead:"), "{said}");
     let (code, said) = scene.probe("live", Path::new("/proc/nowhere")).await?;
     assert!(code == Some(2) && said.contains("--state-file"), "{said}");
+    Ok(())
+}
+
+/// kubelet sends no password, shows no certificate and verifies none. What it took for "dead" would restart the runner.
+#[tokio::test]
+async fn users_and_tls_never_shut_kubelet_out() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (web, address) = (dir.path().join("web.yml"), ports::free_address()?);
+    let start = |name: &str| {
+        Program::new(name, BINARY)
+            .args(["sidecar", "--period=100ms", "--runner.url=http://127.0.0.1:1/metrics"])
+            .arg(format!("--web.listen-address={address}"))
+            .arg(format!("--web.config.file={}", web.display()))
+            .start(dir.path())
+    };
+    std::fs::write(&web, json!({ "basic_auth_users": { "ali": "no hash" } }).to_string())?;
+    let mut refused = start("refused")?;
+    let code = until(PATIENCE, "it has ended", async || refused.exited()?.context("it runs")).await?;
+    assert!(code.code() == Some(2) && refused.tail().contains("basic_auth_users"), "{}", refused.tail());
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let tls = |auth: &str| {
+        json!({
+            "tls_server_config": {
+                "cert": made.cert.pem(), "key": made.signing_key.serialize_pem(), "client_auth_type": auth,
+                "client_ca": made.cert.pem(),
+            },
+            "basic_auth_users": { "ali": bcrypt::hash("open sesame", 4).expect("a hash") },
+        })
+        .to_string()
+    };
+    std::fs::write(&web, tls("VerifyClientCertIfGiven"))?;
+    let mut sidecar = start("sidecar")?;
+    let kubelet = reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .no_proxy()
+        .tls_danger_accept_invalid_certs(true)
+        // Each request sees the file as it is then.
+        .pool_max_idle_per_host(0)
+        .build()?;
+    let url = |path: &str| format!("https://{address}/{path}");
+    let dead = async || {
+        until(PATIENCE, "kubelet hears that the runner is dead", async || {
+            for path in ["livez", "readyz"] {
+                let answer = kubelet.get(url(path)).send().await?;
+                let (status, text) = (answer.status(), answer.text().await?);
+                ensure!(status == 503 && text.starts_with("dead:"), "/{path}: {status}: {text}");
+            }
+            Ok(())
+        })
+        .await
+    };
+    sidecar.ready(PATIENCE, &dead).await?;
+    for path in ["metrics", "-/healthy", "", "drain"] {
+        let answer = kubelet.post(url(path)).send().await?;
+        assert_eq!(answer.status(), 401, "/{path}");
+        assert_eq!(answer.headers()["www-authenticate"], "Basic");
+    }
+    let page = async || {
+        let answer = kubelet.get(url("metrics")).basic_auth("ali", Some("open sesame")).send().await?;
+        Ok::<_, anyhow::Error>(Page::parse(&answer.error_for_status()?.text().await?))
+    };
+    let good = "switchyard_web_config_last_reload_successful";
+    assert_eq!(page().await?.value(good, &[]), Some(1.0));
+    assert!(page().await?.value("switchyard_web_connections", &[]) >= Some(1.0));
+    let drain = kubelet.post(url("drain")).basic_auth("ali", Some("open sesame")).send().await?;
+    assert_eq!(drain.status(), 200);
+
+    // A file that cannot be used changes nothing.
+    std::fs::write(&web, "tls_server_config: { cert: x }")?;
+    until(PATIENCE, "the file is refused", async || {
+        ensure!(page().await?.value(good, &[]) == Some(0.0));
+        Ok(())
+    })
+    .await?;
+    dead().await?;
+
+    // As documented: no probe of this port gets through, and `switchyard probe` is the way.
+    std::fs::write(&web, tls("RequireAndVerifyClientCert"))?;
+    until(PATIENCE, "a certificate is asked for", async || {
+        ensure!(kubelet.get(url("livez")).send().await.is_err());
+        Ok(())
+    })
+    .await?;
+    ensure!(sidecar.terminate(PATIENCE).await?.success(), "{}", sidecar.tail());
     Ok(())
 }
 

@@ -23,8 +23,16 @@ use crate::{
 /// How long the work has to end, and clients their requests.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Serves `router` and does `work` until SIGTERM or SIGINT. `work` is told by the token, and has a moment to end.
-/// Where the web file has users, everything is for them, as in every program with the exporter-toolkit.
+/// What a role serves.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// For everybody: what cannot send a password asks for it, and must not get a wrong answer.
+    pub open: Router,
+    /// Where the web file has users, for them, as in every program with the exporter-toolkit.
+    pub closed: Router,
+}
+
+/// Serves `routes` and does `work` until SIGTERM or SIGINT. `work` is told by the token, and has a moment to end.
 ///
 /// # Errors
 /// When the web file cannot be used, when the address cannot be listened on, or when something ends unasked.
@@ -32,7 +40,7 @@ pub async fn run<W: Future<Output = ()> + Send + 'static>(
     name: &'static str,
     listening: Listening,
     metrics: WebMetrics,
-    router: Router,
+    routes: Routes,
     work: impl FnOnce(CancellationToken) -> W,
 ) -> Result<(), Error> {
     let Listening { address, web_config, limits } = listening;
@@ -43,7 +51,7 @@ pub async fn run<W: Future<Output = ()> + Send + 'static>(
     let mut signals = Signals::new().map_err(Error::Signals)?;
     let shutdown = CancellationToken::new();
     let mut work = tokio::spawn(work(shutdown.clone()));
-    let router = router.layer(from_fn_with_state(security.clone(), users));
+    let router = routes.closed.layer(from_fn_with_state(security.clone(), users)).merge(routes.open);
     info!(address = %bound, tls = security.tls(), version = env!("CARGO_PKG_VERSION"), "the {name} is listening");
     tokio::spawn(security.clone().watch(metrics.clone(), shutdown.clone()));
     let listener = Listener { socket, security, limits: fitting(limits), metrics };

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{
-    Exit, chain, complain,
+    Exit, chain, complain, ended,
     rpo::{Rpo, at_least, signed},
 };
 use crate::{
@@ -157,12 +157,6 @@ pub(super) async fn run(args: Exporter) -> Exit {
     let metrics = WebMetrics::default();
     let router = exporter.router(Live::clock, &metrics);
     let listening = app::Listening { address: listen, web_config, limits: web::Limits::default() };
-    let ended = app::role::run("exporter", listening, metrics, router, |end| exporter.run(Live::clock, end));
-    match ended.await {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            complain(&chain(&error));
-            if matches!(error, app::Error::Config(_)) { Exit::Usage } else { Exit::Failed }
-        }
-    }
+    let routes = app::role::Routes { closed: router, ..Default::default() };
+    ended(app::role::run("exporter", listening, metrics, routes, |end| exporter.run(Live::clock, end)).await)
 }

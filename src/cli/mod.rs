@@ -388,17 +388,7 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Exit {
     let Cli { config_file, command, log_level: _, log_format: _ } = cli;
     match command {
-        Command::Serve(args) => match app::serve(&config_file, args.listening()).await {
-            Ok(()) => Exit::Done,
-            Err(app::Error::Config(problems)) => {
-                complain(&problems.to_string());
-                Exit::Usage
-            }
-            Err(error) => {
-                complain(&chain(&error));
-                Exit::Failed
-            }
-        },
+        Command::Serve(args) => ended(app::serve(&config_file, args.listening()).await),
         Command::Verdict(args) => verdict::run(&args),
         Command::Simulate(args) => simulate::simulate(args).await,
         Command::Exporter(args) => exporter::run(args).await,
@@ -406,6 +396,21 @@ async fn run(cli: Cli) -> Exit {
         Command::Sidecar(args) => sidecar::sidecar(args).await,
         Command::Probe(args) => sidecar::probe(args).await,
         command => client::run(&config_file, command).await,
+    }
+}
+
+/// How a role ended.
+fn ended(ended: Result<(), app::Error>) -> Exit {
+    match ended {
+        Ok(()) => Exit::Done,
+        Err(app::Error::Config(problems)) => {
+            complain(&problems.to_string());
+            Exit::Usage
+        }
+        Err(error) => {
+            complain(&chain(&error));
+            Exit::Failed
+        }
     }
 }
 

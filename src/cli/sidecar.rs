@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use super::{Exit, OutputFormat, chain, complain, say};
+use super::{Exit, OutputFormat, chain, complain, ended, say};
 use crate::{
     app,
+    metrics::WebMetrics,
     model::SignedDuration,
-    sidecar::{self, Limits, Runner},
+    sidecar::{self, Runner},
+    web::Limits,
 };
 
 /// Where the runner is and how it is configured.
@@ -35,8 +37,12 @@ struct Watched {
 
 impl Watched {
     fn runner(self, period: SignedDuration) -> Result<Runner, Exit> {
-        let limits =
-            Limits { check_interval: self.check_interval, hold: self.hold, period, tries: self.tries };
+        let limits = sidecar::Limits {
+            check_interval: self.check_interval,
+            hold: self.hold,
+            period,
+            tries: self.tries,
+        };
         for (flag, value) in [
             ("--runner.check-interval", limits.check_interval),
             ("--runner.hold", limits.hold),
@@ -64,6 +70,10 @@ pub(super) struct Sidecar {
     /// The address to listen on. kubelet asks the pod's own address: in a pod, use 0.0.0.0:9798.
     #[arg(long = "web.listen-address", default_value = "127.0.0.1:9798")]
     listen: String,
+    /// A file with certificates and users, in the format of Prometheus' exporter-toolkit. kubelet's probes of /livez and
+    /// /readyz need no user; they have no certificate to show.
+    #[arg(long = "web.config.file")]
+    web_config: Option<PathBuf>,
     /// The time between two looks.
     #[arg(long, default_value = "2s")]
     period: SignedDuration,
@@ -102,19 +112,15 @@ pub(super) async fn sidecar(args: Sidecar) -> Exit {
         Err(exit) => return exit,
     };
     let sidecar = sidecar::Sidecar::new(runner, crate::world::Live::clock);
-    let router = sidecar.clone().router();
+    let metrics = WebMetrics::default();
+    let routes =
+        app::role::Routes { open: sidecar.clone().probes(), closed: sidecar.clone().router(&metrics) };
     let work = |end: tokio_util::sync::CancellationToken| async move {
         sidecar.watch(end.cancelled_owned()).await;
     };
     let listening =
-        app::Listening { address: args.listen, web_config: None, limits: crate::web::Limits::default() };
-    match app::role::run("sidecar", listening, Default::default(), router, work).await {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            complain(&chain(&error));
-            Exit::Failed
-        }
-    }
+        app::Listening { address: args.listen, web_config: args.web_config, limits: Limits::default() };
+    ended(app::role::run("sidecar", listening, metrics, routes, work).await)
 }
 
 pub(super) async fn probe(args: Probe) -> Exit {

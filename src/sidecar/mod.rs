@@ -31,7 +31,7 @@ pub use state::{Judgement, Limits, Look, Memory, State};
 
 use crate::{
     http::{Problem, show},
-    metrics::Page,
+    metrics::{Page, WebMetrics},
     model::Timestamp,
     transport::{self, Transport, chain},
 };
@@ -81,20 +81,13 @@ pub struct Sidecar {
     memory: Arc<Mutex<Memory>>,
     looks: metrics::Looks,
     now: fn() -> Timestamp,
-    page: Page,
 }
 
 impl Sidecar {
     /// A sidecar that has not looked yet.
     pub fn new(runner: Runner, now: fn() -> Timestamp) -> Self {
         let (runner, memory) = (Arc::new(runner), Arc::new(Mutex::new(Memory::default())));
-        let looks = metrics::Looks::default();
-        let seen = metrics::Seen { memory: memory.clone(), limits: runner.limits, now };
-        let page = Page::new(now(), |ours| {
-            ours.register("sidecar_looks", "Looks at the runner's metrics page", looks.clone());
-            ours.register_collector(Box::new(seen));
-        });
-        Self { runner, memory, looks, now, page }
+        Self { runner, memory, looks: metrics::Looks::default(), now }
     }
 
     fn memory<T>(&self, with: impl FnOnce(&mut Memory) -> T) -> T {
@@ -133,12 +126,24 @@ impl Sidecar {
         }
     }
 
-    /// All routes. Serve it with connect info of [`SocketAddr`].
-    pub fn router(self) -> Router {
+    /// What kubelet asks.
+    pub fn probes(self) -> Router {
         Router::new()
             .route("/livez", get(async |Extract(this): Extract<Self>| answer(&this.judge(), State::live)))
             .route("/readyz", get(async |Extract(this): Extract<Self>| answer(&this.judge(), State::ready)))
-            .route("/metrics", get(page))
+            .with_state(self)
+    }
+
+    /// All other routes. Serve it with connect info of [`SocketAddr`].
+    pub fn router(self, web: &WebMetrics) -> Router {
+        let seen = metrics::Seen { memory: self.memory.clone(), limits: self.runner.limits, now: self.now };
+        let page = Page::new((self.now)(), |ours| {
+            ours.register("sidecar_looks", "Looks at the runner's metrics page", self.looks.clone());
+            ours.register_collector(Box::new(seen));
+            web.register(ours);
+        });
+        Router::new()
+            .route("/metrics", get(async move |headers: HeaderMap| show(&page, &headers)))
             .route("/drain", post(drain))
             .route("/-/healthy", get(|| async { "The sidecar is healthy.\n" }))
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })
@@ -154,10 +159,6 @@ fn answer(judgement: &Judgement, good: fn(State) -> bool) -> Response {
     }
     let status = if good(judgement.state) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text).into_response()
-}
-
-async fn page(Extract(this): Extract<Sidecar>, headers: HeaderMap) -> Response {
-    show(&this.page, &headers)
 }
 
 /// For the preStop hook of a runner that does not show its shutdown. From the pod alone.
