@@ -88,10 +88,11 @@ impl Channels {
 
     pub(super) fn replace(&self, built: Built) {
         let Built { setup, access, tokens, alertmanagers, retention, fixed: _ } = built;
+        // First: who watches the files must not put back what it has read of them before.
+        self.tokens.send_replace(Arc::new(tokens));
         self.topology.send_replace(setup.topology.clone());
         self.setup.send_replace(Arc::new(setup));
         self.access.send_replace(Arc::new(access));
-        self.tokens.send_replace(Arc::new(tokens));
         self.alertmanagers.send_replace(Arc::new(alertmanagers));
         self.retention.send_replace(retention);
     }

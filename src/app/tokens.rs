@@ -55,11 +55,12 @@ impl Watcher {
                 let files = files.clone();
                 tokio::task::spawn_blocking(move || read(&files)).await
             };
-            // A reload meanwhile has read the files itself.
-            if let Ok(read) = read
-                && Arc::ptr_eq(&files, &self.files.borrow())
-            {
-                self.take(&read, &mut told);
+            if let Ok(read) = read {
+                // A reload meanwhile has read the files itself; one that comes now waits, and has the last word.
+                let now = self.files.borrow();
+                if Arc::ptr_eq(&files, &now) {
+                    self.take(&read, &mut told);
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
