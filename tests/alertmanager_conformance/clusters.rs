@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::json;
 use switchyard_lab::{
     parts::Flavour,
+    ports,
     wait::{PATIENCE, until},
 };
 
 use crate::{
     front::Mode,
     on_both_versions,
-    stage::{HOUR, Peers, Setup, Stage},
+    stage::{HOUR, Peers, Setup, Stage, prometheus, rules},
 };
 
 on_both_versions!(
@@ -19,6 +20,7 @@ on_both_versions!(
     three_peers_send_three_copies_to_a_slow_receiver,
     three_peers_retry_through_an_outage_and_one_episode_comes_of_it,
     one_dead_peer_of_three_keeps_no_alert_firing,
+    three_peers_without_gossip_send_three_copies_and_one_move_comes_of_it,
     a_cluster_cut_in_two_sends_a_copy_per_side_and_both_must_agree_on_the_end,
 );
 
@@ -100,6 +102,52 @@ async fn one_dead_peer_of_three_keeps_no_alert_firing(flavour: Flavour) {
     assert_eq!(stage.told("alert_silenced").await.len(), 1);
     let up = stage.metric("switchyard_alertmanager_up", &[]).await;
     assert_eq!(up, 2.0);
+}
+
+/// A true partition: one cluster whose members lose each other while an alert begins, and find each other again.
+async fn three_peers_without_gossip_send_three_copies_and_one_move_comes_of_it(flavour: Flavour) {
+    let setup = Setup { peers: Peers::Cuttable(Duration::from_secs(1)), ..Setup::new(flavour) };
+    let address = ports::free_address().unwrap();
+    let Some(stage) = Stage::start_with(setup, &[format!("http://{address}")]).await else { return };
+    let told: Vec<_> = stage.alertmanagers.iter().map(|peer| peer.address()).collect();
+    let Some(mut prometheus) = prometheus(flavour, address, &told, rules(0.0, &[])).await else { return };
+    stage.gate("eyes_open", true).await;
+    for way in &stage.gossip {
+        way.cut();
+    }
+    for peer in &stage.alertmanagers {
+        peer.settled(1).await.unwrap();
+    }
+
+    prometheus.reload(|config| config.rules = vec![rules(0.0, &[("Alone", "vector(1)")])]).await.unwrap();
+    stage.held_by("green").await;
+    until(PATIENCE, "each has sent it", async || {
+        let senders = senders(&stage, "Alone");
+        anyhow::ensure!(senders.len() == 3, "{senders:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let unchanged = [("action", "failover"), ("outcome", "unchanged")];
+    stage.counted("switchyard_alerts_received_total", &unchanged, 2.0).await;
+    assert_eq!((counted(&stage, "new").await, counted(&stage, "updated").await), (1.0, 0.0));
+
+    for way in &stage.gossip {
+        way.mend();
+    }
+    for peer in &stage.alertmanagers {
+        peer.settled(3).await.unwrap();
+    }
+    // Each of them looks at what all have sent.
+    stage.flushed_again(2.0).await;
+    stage.passes().await;
+    let episodes = stage.episodes("Alone").await;
+    assert!(episodes.len() == 1 && episodes[0].firing, "{episodes:?}");
+    assert_eq!(stage.generation().await, 2, "one move");
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
+    prometheus.reload(|config| config.rules = vec![rules(0.0, &[])]).await.unwrap();
+    let episodes = stage.stored("Alone", false).await;
+    assert_eq!(episodes.len(), 1, "{episodes:?}");
 }
 
 async fn a_cluster_cut_in_two_sends_a_copy_per_side_and_both_must_agree_on_the_end(flavour: Flavour) {

@@ -18,6 +18,7 @@ on_both_versions!(
     an_inhibited_alert_counts_no_longer,
     a_silenced_failover_moves_nothing_until_the_silence_is_lifted,
     a_mute_time_interval_stops_the_webhook_and_not_the_poll,
+    without_send_resolved_the_poll_alone_hears_the_end,
     an_alertmanager_that_has_just_started_ends_nothing,
     an_alertmanager_that_settles_ends_nothing,
 );
@@ -95,12 +96,13 @@ async fn a_silenced_failover_moves_nothing_until_the_silence_is_lifted(flavour: 
     let silence = stage.alertmanager().silence(&[("alertname", "BlueIsDead")], HOUR).await.unwrap();
     let alerts = [("BlueIsDead", "vector(1)")];
     let told = stage.alertmanager().address();
-    let Some(_prometheus) = prometheus(flavour, address, told, rules(0.0, &alerts)).await else { return };
-    until(PATIENCE, "Switchyard sees, and Alertmanager mutes", async || {
-        for gate in ["eyes_open", "confirmed", "target_able"] {
-            let open = stage.metric("switchyard_gate_open", &[("fleet", "rnd"), ("gate", gate)]).await;
-            anyhow::ensure!(open == 1.0, "{gate} is closed");
-        }
+    let Some(_prometheus) = prometheus(flavour, address, &[told], rules(0.0, &alerts)).await else {
+        return;
+    };
+    for gate in ["eyes_open", "confirmed", "target_able"] {
+        stage.gate(gate, true).await;
+    }
+    until(PATIENCE, "Alertmanager mutes", async || {
         let alerts = stage.alertmanager().alerts().await?;
         let muted = alerts.iter().any(|alert| alert.status.state == "suppressed");
         anyhow::ensure!(muted, "{alerts:?}");
@@ -132,6 +134,18 @@ async fn a_mute_time_interval_stops_the_webhook_and_not_the_poll(flavour: Flavou
     stage.polls(8.0).await;
     assert_eq!(stage.front.deliveries("ByNight").len(), 0);
     assert!(stage.episodes("ByNight").await[0].firing);
+}
+
+async fn without_send_resolved_the_poll_alone_hears_the_end(flavour: Flavour) {
+    let setup = Setup { webhook: json!({ "send_resolved": false }), ..Setup::polled(flavour) };
+    let Some(stage) = Stage::start(setup).await else { return };
+    stage.fire("Unsaid").await;
+    stage.stored("Unsaid", true).await;
+    stage.resolve("Unsaid").await;
+    stage.stored("Unsaid", false).await;
+    assert_eq!(stage.told("alert_gone").await.len(), 1);
+    let deliveries = stage.front.deliveries("Unsaid");
+    assert!(deliveries.iter().all(|delivery| delivery.message["status"] == "firing"), "{deliveries:?}");
 }
 
 /// Alertmanager keeps no alerts over a restart: its empty list is no news.

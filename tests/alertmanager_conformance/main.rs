@@ -9,8 +9,10 @@
 mod burst;
 mod clusters;
 mod delivery;
+mod evaluation;
 mod front;
 mod healing;
+mod page;
 mod sent;
 mod stage;
 mod vanished;

@@ -16,6 +16,7 @@ use switchyard_lab::{
     ports,
     prometheus::{Prometheus, PrometheusConfig},
     switchyard::{Switchyard, merge},
+    tcp::Relay,
     wait::{PATIENCE, until},
 };
 
@@ -54,6 +55,8 @@ pub(crate) enum Peers {
     Apart,
     /// Three, each waiting this long for the ones before it.
     Three(Duration),
+    /// The same, with ways between them that can be cut: [`Stage::gossip`].
+    Cuttable(Duration),
 }
 
 impl Setup {
@@ -87,6 +90,8 @@ impl Setup {
 pub(crate) struct Stage {
     // In the order in which they should fall.
     pub(crate) alertmanagers: Vec<Alertmanager>,
+    /// The way to each Alertmanager, for the others.
+    pub(crate) gossip: Vec<Relay>,
     pub(crate) switchyard: Switchyard,
     pub(crate) front: Front,
     pub(crate) gitlab: Simulator,
@@ -143,7 +148,7 @@ impl Stage {
         let receiver = if setup.direct { address } else { front.address() };
         let credential = secret("alertmanager-token", "webhook-secret-1");
         let yaml = alertmanager_yaml(&setup, receiver, &credential);
-        let alertmanagers = or_skip(start_alertmanagers(&setup, &yaml).await)?;
+        let (alertmanagers, gossip) = or_skip(start_alertmanagers(&setup, &yaml).await)?;
 
         let urls: Vec<String> = alertmanagers.iter().map(|peer| peer.url()).collect();
         let unreachable = [format!("http://{}", ports::free_address().unwrap())];
@@ -163,7 +168,7 @@ impl Stage {
         });
         merge(&mut settings, setup.settings.clone());
         let switchyard = Switchyard::start(Path::new(BINARY), address, &settings, dir.path()).await.unwrap();
-        Some(Self { alertmanagers, switchyard, front, gitlab, green, settings, dir })
+        Some(Self { alertmanagers, gossip, switchyard, front, gitlab, green, settings, dir })
     }
 
     /// The first Alertmanager.
@@ -329,6 +334,31 @@ impl Stage {
         .unwrap();
     }
 
+    /// Waits until every Alertmanager has looked so often more at what was sent.
+    pub(crate) async fn flushed_again(&self, more: f64) {
+        let mut most: f64 = 0.0;
+        for peer in &self.alertmanagers {
+            let asked = peer.metrics().await.unwrap().value("alertmanager_nflog_queries_total", &[]);
+            most = most.max(asked.unwrap_or(0.0));
+        }
+        self.flushed(most + more).await;
+    }
+
+    /// Waits until a gate of the fleet is open, or closed.
+    pub(crate) async fn gate(&self, gate: &str, open: bool) {
+        until(
+            PATIENCE,
+            &format!("the gate {gate} is {}", if open { "open" } else { "closed" }),
+            async || {
+                let value = self.metric("switchyard_gate_open", &[("fleet", "rnd"), ("gate", gate)]).await;
+                ensure!((value == 1.0) == open, "{value}");
+                Ok(())
+            },
+        )
+        .await
+        .unwrap();
+    }
+
     /// Waits until no Alertmanager lists an alert.
     pub(crate) async fn unlisted(&self, name: &str) {
         until(PATIENCE, &format!("{name} is no longer listed"), async || {
@@ -391,8 +421,8 @@ fn alertmanager_yaml(setup: &Setup, receiver: SocketAddr, credential: &Path) -> 
     all.to_string()
 }
 
-async fn start_alertmanagers(setup: &Setup, yaml: &str) -> Result<Vec<Alertmanager>> {
-    Ok(match setup.peers {
+async fn start_alertmanagers(setup: &Setup, yaml: &str) -> Result<(Vec<Alertmanager>, Vec<Relay>)> {
+    let peers = match setup.peers {
         Peers::One => vec![Alertmanager::start(setup.flavour, yaml).await?],
         Peers::Settling => vec![Alertmanager::start_settling(setup.flavour, yaml).await?],
         Peers::Apart => vec![
@@ -402,21 +432,25 @@ async fn start_alertmanagers(setup: &Setup, yaml: &str) -> Result<Vec<Alertmanag
         Peers::Three(peer_timeout) => {
             Alertmanager::start_cluster(3, setup.flavour, yaml, peer_timeout).await?
         }
-    })
+        Peers::Cuttable(peer_timeout) => {
+            return Alertmanager::start_cluster_with_ways(3, setup.flavour, yaml, peer_timeout).await;
+        }
+    };
+    Ok((peers, Vec::new()))
 }
 
 /// A Prometheus at `address` that evaluates these rules and repeats its alerts every second.
 pub(crate) async fn prometheus(
     flavour: Flavour,
     address: SocketAddr,
-    alertmanager: SocketAddr,
+    alertmanagers: &[SocketAddr],
     rules: String,
 ) -> Option<Prometheus> {
     let config = PrometheusConfig {
         flavour,
         address: Some(address),
         rules: vec![rules],
-        alertmanagers: vec![alertmanager],
+        alertmanagers: alertmanagers.to_vec(),
         resend_delay: Duration::from_secs(1),
         ..PrometheusConfig::default()
     };
@@ -426,16 +460,20 @@ pub(crate) async fn prometheus(
 /// Rules that say whether blue is alive, that green is well, send the watchdog, and fire these alerts about blue, each
 /// while its expression has samples.
 pub(crate) fn rules(blue: f64, alerts: &[(&str, &str)]) -> String {
+    rules_of(&format!("vector({blue})"), "vector(1)", alerts)
+}
+
+/// The same, with what says how well each cluster is.
+pub(crate) fn rules_of(blue: &str, green: &str, alerts: &[(&str, &str)]) -> String {
     let about = |cluster: &str| json!({ "fleet": "rnd", "runner_cluster": cluster });
     let mut rules = Vec::new();
-    for (cluster, well) in [("blue", blue), ("green", 1.0)] {
-        for (record, value) in [
+    for (cluster, well) in [("blue", blue), ("green", green)] {
+        for (record, expr) in [
             ("fleet_runner_cluster:gitlab_runner_up:ratio", well),
             ("fleet_runner_cluster:gitlab_runner_polls_well:ratio", well),
             ("fleet_runner_cluster:gitlab_runner_polls_well:count", well),
-            ("fleet_runner_cluster:gitlab_unreachable:ratio", 0.0),
+            ("fleet_runner_cluster:gitlab_unreachable:ratio", "vector(0)"),
         ] {
-            let expr = format!("vector({value})");
             rules.push(json!({ "record": record, "expr": expr, "labels": about(cluster) }));
         }
     }

@@ -1,29 +1,25 @@
 //! "Resolved" is not "recovered": Alertmanager says it of every alert that is no longer repeated.
 
-use axum::{Router, routing};
-use switchyard_lab::{
-    parts::Flavour,
-    ports,
-    prometheus::{Prometheus, Target},
-};
-use tokio::{net::TcpListener, task::AbortHandle};
+use switchyard_lab::{parts::Flavour, ports, prometheus::Prometheus, tcp::Relay};
 
 use crate::{
     on_both_versions,
+    page::Page,
     stage::{Setup, Stage, prometheus, rules},
 };
 
 on_both_versions!(
     a_prometheus_killed_while_firing_or_a_rule_deleted_is_no_recovery,
+    a_prometheus_cut_off_from_alertmanager_is_no_recovery,
     a_series_that_goes_stale_is_called_resolved_while_its_cause_goes_on,
 );
 
 /// A stage with a real Prometheus that evaluates these rules.
-async fn start(setup: Setup, rules: String) -> Option<(Stage, Prometheus)> {
+pub(crate) async fn start(setup: Setup, rules: String) -> Option<(Stage, Prometheus)> {
     let (flavour, address) = (setup.flavour, ports::free_address().unwrap());
     let stage = Stage::start_with(setup, &[format!("http://{address}")]).await?;
     let told = stage.alertmanager().address();
-    let prometheus = prometheus(flavour, address, told, rules).await?;
+    let prometheus = prometheus(flavour, address, &[told], rules).await?;
     Some((stage, prometheus))
 }
 
@@ -49,24 +45,38 @@ async fn a_prometheus_killed_while_firing_or_a_rule_deleted_is_no_recovery(flavo
     assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
 }
 
-async fn serve(address: std::net::SocketAddr) -> AbortHandle {
-    // A kept connection would outlive the listener.
-    let text = || async { ([("connection", "close")], "# TYPE errors gauge\nerrors 3\n") };
-    let router = Router::new().route("/metrics", routing::get(text));
-    let listener = TcpListener::bind(address).await.unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() }).abort_handle()
+/// Prometheus goes on seeing and firing; only Alertmanager hears nothing, and then hears of the same start again.
+async fn a_prometheus_cut_off_from_alertmanager_is_no_recovery(flavour: Flavour) {
+    let mut setup = Setup::polled(flavour);
+    setup.settings["fleets"] = serde_json::json!({ "rnd": { "failback": { "after": "1s" } } });
+    let address = ports::free_address().unwrap();
+    let Some(stage) = Stage::start_with(setup, &[format!("http://{address}")]).await else { return };
+    let way = Relay::start(stage.alertmanager().address()).await.unwrap();
+    let with = rules(0.0, &[("BlueIsDead", "vector(1)")]);
+    let Some(_prometheus) = prometheus(flavour, address, &[way.address()], with).await else { return };
+    stage.held_by("green").await;
+
+    way.cut();
+    let ended = stage.stored("BlueIsDead", false).await;
+    stage.passes().await;
+    assert_eq!(stage.generation().await, 2, "blue is as dead as before");
+    way.mend();
+    let again = stage.stored("BlueIsDead", true).await;
+    assert!(again.len() > ended.len(), "what ended is not opened again: {again:?}");
+    stage.passes().await;
+    assert_eq!(stage.generation().await, 2);
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
 }
 
 async fn a_series_that_goes_stale_is_called_resolved_while_its_cause_goes_on(flavour: Flavour) {
-    let metrics = ports::free_address().unwrap();
-    let target = serve(metrics).await;
     let alerts = [("Errors", "sum(errors) > 2")];
     let Some((stage, mut prometheus)) = start(Setup::new(flavour), rules(1.0, &alerts)).await else { return };
-    prometheus.reload(|config| config.targets = vec![Target::new("page", metrics, [])]).await.unwrap();
+    let page = Page::start("# TYPE errors gauge\nerrors 3\n").await;
+    prometheus.reload(|config| config.targets = vec![page.target()]).await.unwrap();
     let first = stage.stored("Errors", true).await;
-    target.abort();
+    page.broken();
     stage.stored("Errors", false).await;
-    let _target = serve(metrics).await;
+    page.show("# TYPE errors gauge\nerrors 3\n");
     let again = stage.stored("Errors", true).await;
     assert!(again.last().unwrap().starts_at > first.last().unwrap().starts_at, "a new episode: {again:?}");
     stage.passes().await;

@@ -18,6 +18,7 @@ use crate::{
     parts::Flavour,
     ports,
     server::{self, Server},
+    tcp::Relay,
     wait,
 };
 
@@ -100,23 +101,48 @@ impl Alertmanager {
         yaml: &str,
         peer_timeout: Duration,
     ) -> Result<Vec<Self>> {
-        let peers = (0..count).map(|_| ports::free_address()).collect::<Result<Vec<_>>>()?;
-        let starting = peers.iter().map(async |own| {
+        let own = addresses(count)?;
+        Self::cluster_of(&own, &own, flavour, yaml, peer_timeout).await
+    }
+
+    /// As [`start_cluster`](Self::start_cluster), with the way by which the others reach each of them: a peer whose way is
+    /// cut hears nothing, neither gossip nor whole states.
+    pub async fn start_cluster_with_ways(
+        count: usize,
+        flavour: Flavour,
+        yaml: &str,
+        peer_timeout: Duration,
+    ) -> Result<(Vec<Self>, Vec<Relay>)> {
+        let own = addresses(count)?;
+        let ways = try_join_all(own.iter().map(|own| Relay::with_datagrams(*own))).await?;
+        let known: Vec<SocketAddr> = ways.iter().map(Relay::address).collect();
+        Ok((Self::cluster_of(&own, &known, flavour, yaml, peer_timeout).await?, ways))
+    }
+
+    /// Peers that listen at `own` and know each other as `known`.
+    async fn cluster_of(
+        own: &[SocketAddr],
+        known: &[SocketAddr],
+        flavour: Flavour,
+        yaml: &str,
+        peer_timeout: Duration,
+    ) -> Result<Vec<Self>> {
+        let starting = own.iter().zip(known).map(async |(own, known_as)| {
             let mut args = vec![
                 format!("--cluster.listen-address={own}"),
-                format!("--cluster.advertise-address={own}"),
+                format!("--cluster.advertise-address={known_as}"),
                 format!("--cluster.peer-timeout={}ms", peer_timeout.as_millis()),
                 // Settling takes ten of these, three times at least.
                 "--cluster.gossip-interval=50ms".to_owned(),
+                "--cluster.reconnect-interval=1s".to_owned(),
             ];
-            args.extend(
-                peers.iter().filter(|peer| *peer != own).map(|peer| format!("--cluster.peer={peer}")),
-            );
+            let others = known.iter().filter(|peer| *peer != known_as);
+            args.extend(others.map(|peer| format!("--cluster.peer={peer}")));
             Self::launch(ports::free_address()?, flavour, yaml, args).await
         });
         let cluster = try_join_all(starting).await?;
         for peer in &cluster {
-            peer.settled(count).await?;
+            peer.settled(own.len()).await?;
         }
         Ok(cluster)
     }
@@ -129,9 +155,9 @@ impl Alertmanager {
         Ok(Self { server })
     }
 
-    /// Waits until it has settled in a cluster of `count`.
+    /// Waits until it has settled in a cluster of `count`, as far as it knows.
     pub async fn settled(&self, count: usize) -> Result<()> {
-        wait::until(wait::PATIENCE, "the cluster has settled", async || {
+        wait::until(wait::PATIENCE, &format!("it has settled in a cluster of {count}"), async || {
             let status = self.cluster().await?;
             let peers = status["peers"].as_array().map_or(0, Vec::len);
             ensure!(status["status"] == "ready" && peers == count, "{status}");
@@ -222,6 +248,10 @@ impl Alertmanager {
         }
         anyhow::bail!("Alertmanager answers {status}: {}", answer.text().await?)
     }
+}
+
+fn addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    (0..count).map(|_| ports::free_address()).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "Alertmanager lives in real time")]

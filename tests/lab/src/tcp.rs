@@ -1,4 +1,5 @@
-//! A way between a client and a server that a test can close: for new connections, for all, or open and silent.
+//! A way between a client and a server that a test can close: for new connections, for all, or open and silent. With
+//! datagrams, too.
 
 use std::net::SocketAddr;
 
@@ -6,7 +7,7 @@ use anyhow::Result;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpStream, UdpSocket,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
@@ -31,7 +32,7 @@ enum Way {
 pub struct Relay {
     address: SocketAddr,
     way: watch::Sender<Way>,
-    accepting: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Relay {
@@ -45,7 +46,25 @@ impl Relay {
                 tokio::spawn(relay(client, to, seen.clone()));
             }
         });
-        Ok(Self { address, way, accepting })
+        Ok(Self { address, way, tasks: vec![accepting] })
+    }
+
+    /// As [`start`](Self::start), and hands on every datagram that comes to the same port while the way is open. Answers
+    /// to datagrams find their own way.
+    pub async fn with_datagrams(to: SocketAddr) -> Result<Self> {
+        let mut relay = Self::start(to).await?;
+        let socket = UdpSocket::bind(relay.address).await?;
+        let way = relay.way.subscribe();
+        relay.tasks.push(tokio::spawn(async move {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok((length, _)) = socket.recv_from(&mut buffer).await {
+                let open = *way.borrow() == Way::Open;
+                if open {
+                    let _ = socket.send_to(&buffer[..length], to).await;
+                }
+            }
+        }));
+        Ok(relay)
     }
 
     /// Where it listens.
@@ -76,7 +95,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.way.send_replace(Way::Cut);
     }
 }
