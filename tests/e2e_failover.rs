@@ -3,21 +3,29 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken laboratory ends the test")]
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
 use switchyard_lab::{
     gitlab::{JobStatus, Outage},
+    http,
     parts::{Flavour, or_skip},
-    scene::{FLEET, Scene, SceneConfig, TAG},
+    postgres::Postgres,
+    scene::{FLEET, READ_TOKEN, Scene, SceneConfig, TAG},
+    secrets::Secrets,
     wait::{PATIENCE, until},
 };
 
 /// A scene in which blue holds the fleet and every runner polls well. None when a part is missing.
 async fn scene(flavour: Flavour, settings: Value) -> Option<Scene> {
+    scene_with(SceneConfig { flavour, settings, ..SceneConfig::default() }).await
+}
+
+async fn scene_with(config: SceneConfig) -> Option<Scene> {
     let switchyard = Some(PathBuf::from(env!("CARGO_BIN_EXE_switchyard")));
-    let config = SceneConfig { flavour, switchyard, settings, ..SceneConfig::default() };
+    let config = SceneConfig { switchyard, ..config };
     let scene = or_skip(Scene::start(config).await)?;
     scene.settled().await.unwrap();
     scene.unmoved().await.unwrap();
@@ -67,10 +75,30 @@ fn steps(history: &[Value]) -> Vec<(String, String, String)> {
     steps.map(|s| (text(&s["phase"]), text(&s["step"]["kind"]), text(&s["outcome"]["outcome"]))).collect()
 }
 
-async fn blue_dies_and_comes_back(flavour: Flavour) {
-    let Some(mut scene) = scene(flavour, json!({ "fleets": { FLEET: { "cool_down": "0s" } } })).await else {
-        return;
-    };
+/// As talkative as can be, with every credential there is, on SQLite or PostgreSQL.
+async fn blue_dies_and_comes_back(flavour: Flavour, postgres: bool) {
+    let mut settings = json!({
+        "fleets": { FLEET: { "cool_down": "0s" } },
+        "api": { "read_token_file": READ_TOKEN },
+        "prometheus": { "token_file": "prometheus-token" },
+        "alertmanager": { "token_file": "alertmanager-token" },
+    });
+    let mut secrets = Secrets::default();
+    for name in [READ_TOKEN, "prometheus-token", "alertmanager-token"] {
+        secrets.add(name, format!("{name}/of+the-laboratory="));
+    }
+    let mut server = None;
+    if postgres {
+        let Some(started) = or_skip(Postgres::start().await) else { return };
+        let password = "the/pass+word of 'the' database";
+        let url = started.guarded_database(password).await.unwrap();
+        settings["store"] = json!({ "url": url, "password_file": "database-password" });
+        secrets.add("database-password", password);
+        let database = url.rsplit('/').next().unwrap().to_owned();
+        server = Some((started, database));
+    }
+    let config = SceneConfig { flavour, settings, secrets, level: "trace", ..SceneConfig::default() };
+    let Some(mut scene) = scene_with(config).await else { return };
     assert_eq!(runs_on(&scene, job(&scene)).await.unwrap(), "blue");
 
     // Blue dies; a job waits for the tag that nobody alive carries.
@@ -134,17 +162,97 @@ async fn blue_dies_and_comes_back(flavour: Flavour) {
     assert_eq!(runs_on(&scene, job(&scene)).await.unwrap(), "blue");
     let told = scene.product().unwrap().cli(&["history", FLEET]).await.unwrap();
     assert!(told.stdout.contains("blue is mended") && told.stdout.contains("ada"), "{told:?}");
-    scene.product().unwrap().terminate().await.unwrap();
+
+    let answers = shown(&scene).await.unwrap();
+    let switchyard = scene.product().unwrap();
+    switchyard.terminate().await.unwrap();
+    let (commands, log) = (switchyard.said(), fs::read_to_string(switchyard.process().log()).unwrap());
+    let store = match &server {
+        Some((server, database)) => server.dump(database).await.unwrap(),
+        None => stored(&scene),
+    };
+    // It is the whole run that is looked at, in every place: from the start to the end, right and wrong credentials.
+    for (part, holds) in [
+        (&answers, &["200 OK", "401 Unauthorized", "# TYPE switchyard_", "blue is mended"][..]),
+        (&commands, &["level=trace", "blue is mended", "held by green, not by blue"]),
+        (&log, &["the configuration was taken over", "level=trace", "is listening", "has ended"]),
+        (&store, &["blue is mended", "runner_cluster"]),
+    ] {
+        for text in holds {
+            assert!(part.contains(text), "no {text}");
+        }
+    }
+    let output = [answers, commands, log, store].concat();
+    let seen = scene.secrets.shown_in(&output);
+    assert!(seen.is_empty(), "in {} bytes: {seen:#?}", output.len());
+    for (name, text) in scene.secrets.iter() {
+        assert!(!scene.secrets.shown_in(text).is_empty(), "{name} would be found");
+    }
+}
+
+/// What Switchyard answers to everybody who asks for anything.
+async fn shown(scene: &Scene) -> Result<String> {
+    let url = format!("http://{}", scene.switchyard_address());
+    let mut output = String::new();
+    for (method, path) in [
+        (Method::GET, "/"),
+        (Method::GET, "/metrics"),
+        (Method::GET, "/-/healthy"),
+        (Method::GET, "/-/ready"),
+        (Method::GET, "/-/leader"),
+        (Method::GET, "/api/v1/fleets"),
+        (Method::GET, "/api/v1/fleets/rnd"),
+        (Method::GET, "/api/v1/plan"),
+        (Method::GET, "/api/v1/explain"),
+        (Method::GET, "/api/v1/history?limit=1000"),
+        (Method::GET, "/api/v1/leader"),
+        (Method::GET, "/api/v1/requests/1"),
+        (Method::GET, "/nowhere"),
+        (Method::POST, "/api/v1/alerts"),
+        (Method::POST, "/api/v1/fleets/rnd/switch"),
+        (Method::POST, "/api/v1/fleets/rnd/ack"),
+        (Method::POST, "/api/v1/pause"),
+        (Method::POST, "/-/reload"),
+    ] {
+        // Every secret as the token, the right one among them; and none.
+        for token in scene.secrets.iter().map(|(_, text)| text).chain([""]) {
+            let request = http::client().request(method.clone(), format!("{url}{path}"));
+            let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+            let answer = request.header("content-type", "application/json").body("{}").send().await?;
+            writeln!(output, "{method} {path}: {} {:?}", answer.status(), answer.headers())?;
+            writeln!(output, "{}", answer.text().await?)?;
+        }
+    }
+    let switchyard = scene.switchyard.as_ref().context("none")?;
+    for args in [
+        &["check"][..],
+        &["check", "--output", "json"],
+        &["plan"],
+        &["explain", "--output", "json"],
+        &["history", "--output", "json"],
+        &["switch", FLEET, "--to", "green", "--from", "green", "--reason", "x", "--author", "ada"],
+    ] {
+        switchyard.cli(args).await?;
+    }
+    Ok(output)
+}
+
+/// Every byte of the SQLite database.
+fn stored(scene: &Scene) -> String {
+    let files = fs::read_dir(scene.dir()).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.to_string_lossy().contains("switchyard.db")).collect();
+    assert!(!files.is_empty());
+    files.iter().map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()).collect()
 }
 
 #[tokio::test]
-async fn promise_1_and_6_blue_dies_and_comes_back_with_the_pinned_versions() {
-    blue_dies_and_comes_back(Flavour::Pinned).await;
+async fn promise_1_and_6_blue_dies_and_comes_back_with_the_pinned_versions_and_no_secret_is_shown() {
+    blue_dies_and_comes_back(Flavour::Pinned, false).await;
 }
 
 #[tokio::test]
-async fn promise_1_and_6_blue_dies_and_comes_back_with_the_packaged_versions() {
-    blue_dies_and_comes_back(Flavour::Debian).await;
+async fn promise_1_and_6_blue_dies_and_comes_back_with_the_packaged_versions_and_no_secret_is_shown() {
+    blue_dies_and_comes_back(Flavour::Debian, true).await;
 }
 
 async fn a_gitlab_outage_moves_nothing(flavour: Flavour) {

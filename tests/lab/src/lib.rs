@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod rules;
 pub mod runner;
 pub mod scene;
+pub mod secrets;
 pub mod server;
 pub mod storm;
 pub mod switchyard;

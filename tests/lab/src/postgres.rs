@@ -31,6 +31,8 @@ const NOBODY: u32 = 65_534;
 
 /// The role that the server lets in with any password, or none.
 const ROLE: &str = "switchyard";
+/// Roles of this group are asked for their password.
+const ASKED: &str = "asked";
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
@@ -61,6 +63,10 @@ impl Postgres {
         let made = init.current_dir(&data).stdin(Stdio::null()).kill_on_drop(true).output().await?;
         ensure!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
 
+        let rules = data.join("pg_hba.conf");
+        let trusting = fs::read_to_string(&rules)?;
+        fs::write(&rules, format!("host all +{ASKED} 127.0.0.1/32 scram-sha-256\n{trusting}"))?;
+
         let address = ports::free_address()?;
         let mut args = command_line(root, &postgres);
         args.extend([
@@ -79,6 +85,9 @@ impl Postgres {
         let mut process = Program::new("postgres", program).args(args).dir(&data).start(dir.path())?;
         let url = url(address, "postgres");
         process.ready(wait::PATIENCE, async || Ok(PgConnection::connect(&url).await?.close().await?)).await?;
+        let mut connection = PgConnection::connect(&url).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE ROLE {ASKED}"))).execute(&mut connection).await?;
+        connection.close().await?;
         Ok(Self { process, address, databases: AtomicU32::new(0), _dir: dir })
     }
 
@@ -96,11 +105,47 @@ impl Postgres {
 
     /// Makes an empty database and gives its address.
     pub async fn database(&self) -> Result<String> {
+        let name = self.create("").await?;
+        Ok(url(self.address, &name))
+    }
+
+    /// The same for a role that has to show this password. The address does not hold it.
+    pub async fn guarded_database(&self, password: &str) -> Result<String> {
+        let name = self.create(password).await?;
+        Ok(format!("postgres://{name}@{}/{name}", self.address))
+    }
+
+    /// A database, and a role of the same name when there is a password.
+    async fn create(&self, password: &str) -> Result<String> {
         let name = format!("switchyard_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect(&url(self.address, "postgres")).await?;
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+        let mut run = async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+        if password.is_empty() {
+            run(format!("CREATE DATABASE {name}")).await?;
+        } else {
+            let password = password.replace('\'', "''");
+            run(format!("CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {ASKED}")).await?;
+            run(format!("CREATE DATABASE {name} OWNER {name}")).await?;
+        }
         connection.close().await?;
-        Ok(url(self.address, &name))
+        Ok(name)
+    }
+
+    /// All rows of all tables of a database, as text.
+    pub async fn dump(&self, database: &str) -> Result<String> {
+        let mut connection = PgConnection::connect(&url(self.address, database)).await?;
+        let tables: Vec<String> =
+            sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                .fetch_all(&mut connection)
+                .await?;
+        let mut all = String::new();
+        for table in tables {
+            let rows = AssertSqlSafe(format!("SELECT t::text FROM \"{table}\" AS t"));
+            let rows: Vec<String> = sqlx::query_scalar(rows).fetch_all(&mut connection).await?;
+            all.extend([table, rows.join("\n")]);
+        }
+        connection.close().await?;
+        Ok(all)
     }
 
     /// Where it listens.

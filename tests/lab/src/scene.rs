@@ -2,10 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::Write as _,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,7 +20,8 @@ use crate::{
     ports,
     prometheus::{Prometheus, PrometheusConfig, Target},
     rules, runner,
-    switchyard::{Switchyard, merge},
+    secrets::Secrets,
+    switchyard::{LEVEL, Switchyard, merge},
     wait::{PATIENCE, until},
 };
 
@@ -53,6 +51,10 @@ pub struct SceneConfig {
     pub resend_delay: Duration,
     /// Laid over the product's configuration.
     pub settings: Value,
+    /// Secrets that these settings name, as files in the directory of the configuration.
+    pub secrets: Secrets,
+    /// The level of the product's log, and of what commands print.
+    pub level: &'static str,
 }
 
 impl Default for SceneConfig {
@@ -65,6 +67,8 @@ impl Default for SceneConfig {
             processes: 1,
             resend_delay: Duration::from_secs(1),
             settings: json!({}),
+            secrets: Secrets::default(),
+            level: LEVEL,
         }
     }
 }
@@ -101,6 +105,8 @@ pub struct Scene {
     pub bind: Bind,
     /// GitLab.
     pub gitlab: Simulator,
+    /// Every secret that the product has or could hear of.
+    pub secrets: Secrets,
     switchyard_address: SocketAddr,
     dir: TempDir,
 }
@@ -114,12 +120,14 @@ impl Scene {
         let alertmanager_address = ports::free_address()?;
         let gitlab = Simulator::try_start(GitlabConfig::default())?;
         let scopes = ["api", "read_api", "manage_runner"];
-        let secrets = Secrets {
-            gitlab: gitlab.admin().create_token(TokenSpec::admin("switchyard", &scopes)),
-            webhook: "webhook-secret-of-the-laboratory".to_owned(),
-            api: "api-secret-of-the-laboratory".to_owned(),
-        };
-        secrets.write(dir.path())?;
+        let mut secrets = Secrets::default();
+        let gitlab_token = gitlab.admin().create_token(TokenSpec::admin("switchyard", &scopes));
+        secrets.write(dir.path(), GITLAB_TOKEN, gitlab_token)?;
+        secrets.write(dir.path(), WEBHOOK_TOKEN, "webhook-secret-of-the-laboratory")?;
+        secrets.write(dir.path(), API_TOKEN, "api-secret-of-the-laboratory")?;
+        for (name, text) in config.secrets.iter() {
+            secrets.write(dir.path(), name, text)?;
+        }
 
         let clusters = config
             .clusters
@@ -154,16 +162,25 @@ impl Scene {
             alertmanager,
             bind,
             gitlab,
+            secrets,
             switchyard_address,
             dir,
         };
-        write_secret(&scene.dir.path().join(TSIG_SECRET), scene.bind.tsig_secret())?;
+        scene.secrets.write(scene.dir.path(), TSIG_SECRET, scene.bind.tsig_secret())?;
+        for runner in scene.clusters.iter().flat_map(|cluster| &cluster.processes) {
+            scene.secrets.add(&runner.setup.name, &runner.setup.token);
+        }
         for cluster in config.clusters {
             scene.revive(&cluster).await?;
         }
         if let Some(binary) = &config.switchyard {
             let settings = scene.settings(config.settings);
-            let started = Switchyard::start(binary, switchyard_address, &settings, scene.dir.path()).await?;
+            scene.all_secrets_are_known(&settings)?;
+            let bearer = scene.secrets.get(READ_TOKEN).unwrap_or_default();
+            let dir = scene.dir.path();
+            let started =
+                Switchyard::start_with(binary, switchyard_address, &settings, dir, config.level, bearer)
+                    .await?;
             scene.switchyard = Some(started);
         }
         Ok(scene)
@@ -207,6 +224,25 @@ impl Scene {
         });
         merge(&mut settings, over);
         settings
+    }
+
+    /// An error when the configuration names a secret that nobody would look for in what the product shows.
+    fn all_secrets_are_known(&self, settings: &Value) -> Result<()> {
+        match settings {
+            Value::Object(table) => {
+                for (key, value) in table {
+                    let names_secret = key.ends_with("_file") && !PUBLIC_KEYS.contains(&key.as_str());
+                    if let (true, Some(file)) = (names_secret, value.as_str()) {
+                        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+                        self.secrets.get(&name).with_context(|| format!("{key} names {file}"))?;
+                    }
+                    self.all_secrets_are_known(value)?;
+                }
+                Ok(())
+            }
+            Value::Array(values) => values.iter().try_for_each(|value| self.all_secrets_are_known(value)),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until every runner is proven well and Switchyard, if there is one, holds the fleet in the first cluster.
@@ -430,23 +466,10 @@ const GITLAB_TOKEN: &str = "gitlab-token";
 const WEBHOOK_TOKEN: &str = "webhook-token";
 const API_TOKEN: &str = "api-token";
 const TSIG_SECRET: &str = "tsig-secret";
-
-struct Secrets {
-    gitlab: String,
-    webhook: String,
-    api: String,
-}
-
-impl Secrets {
-    fn write(&self, dir: &Path) -> Result<()> {
-        for (name, secret) in
-            [(GITLAB_TOKEN, &self.gitlab), (WEBHOOK_TOKEN, &self.webhook), (API_TOKEN, &self.api)]
-        {
-            write_secret(&dir.join(name), secret).with_context(|| format!("cannot write {name}"))?;
-        }
-        Ok(())
-    }
-}
+/// What a scene calls the token to read the API, when it has one.
+pub const READ_TOKEN: &str = "read-token";
+/// Keys of the configuration that name a file which everybody may see.
+const PUBLIC_KEYS: [&str; 2] = ["ca_file", "client_cert_file"];
 
 /// `runner-a` for the first cluster, `runner-b` for the second.
 fn home_tag(number: usize) -> String {
@@ -463,15 +486,4 @@ fn zone(clusters: &[String]) -> BindConfig {
         clusters.iter().zip(10..).map(|(name, n)| format!("ingress.{name} 300 IN A 192.0.2.{n}")).collect();
     records.extend(clusters.first().map(|name| format!("runner 30 IN CNAME {}", ingress(name))));
     BindConfig { zone: ZONE.to_owned(), records, ..BindConfig::default() }
-}
-
-/// For its owner alone, as the files of a real installation are.
-fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(secret.as_bytes())
 }

@@ -4,6 +4,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,8 +25,16 @@ pub struct Switchyard {
     address: SocketAddr,
     config: PathBuf,
     logs: PathBuf,
+    level: String,
+    /// What it is shown to read the API, when that is closed.
+    bearer: String,
+    /// All that commands of the CLI printed.
+    said: Mutex<String>,
     process: Process,
 }
+
+/// How talkative it is where a test does not say: its own doings.
+pub const LEVEL: &str = "info,switchyard=debug";
 
 /// What a command of the CLI printed and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +50,24 @@ pub struct Answer {
 impl Switchyard {
     /// Starts `binary serve` with the configuration and waits until it is ready. Its files are in `dir`.
     pub async fn start(binary: &Path, address: SocketAddr, config: &Value, dir: &Path) -> Result<Self> {
+        Self::start_with(binary, address, config, dir, LEVEL, "").await
+    }
+
+    /// As [`start`](Self::start), with the level of its log and the token that it wants to see from readers.
+    pub async fn start_with(
+        binary: &Path,
+        address: SocketAddr,
+        config: &Value,
+        dir: &Path,
+        level: &str,
+        bearer: &str,
+    ) -> Result<Self> {
         let path = dir.join("switchyard.toml");
         write_config(&path, config)?;
-        let process = serve(binary, address, &path).start(dir)?;
-        let (binary, logs) = (binary.to_owned(), dir.to_owned());
-        let mut switchyard = Self { binary, address, config: path, logs, process };
+        let process = serve(binary, address, &path, level).start(dir)?;
+        let (binary, logs, said) = (binary.to_owned(), dir.to_owned(), Mutex::default());
+        let (level, bearer) = (level.to_owned(), bearer.to_owned());
+        let mut switchyard = Self { binary, address, config: path, logs, level, bearer, said, process };
         switchyard.ready().await?;
         Ok(switchyard)
     }
@@ -101,13 +123,15 @@ impl Switchyard {
 
     /// Starts it again after [`kill9`](Self::kill9) or [`terminate`](Self::terminate), with its store.
     pub async fn restart(&mut self) -> Result<()> {
-        self.process = serve(&self.binary, self.address, &self.config).start(&self.logs)?;
+        self.process = serve(&self.binary, self.address, &self.config, &self.level).start(&self.logs)?;
         self.ready().await
     }
 
     /// What the API answers to a `GET`.
     pub async fn api(&self, path: &str) -> Result<Value> {
-        let answer = http::client().get(format!("{}/api/v1/{path}", self.url())).send().await?;
+        let request = http::client().get(format!("{}/api/v1/{path}", self.url()));
+        let request = if self.bearer.is_empty() { request } else { request.bearer_auth(&self.bearer) };
+        let answer = request.send().await?;
         let status = answer.status();
         let body = answer.text().await?;
         ensure!(status.is_success(), "GET {path}: {status}: {body}");
@@ -124,12 +148,23 @@ impl Switchyard {
     pub async fn cli(&self, args: &[&str]) -> Result<Answer> {
         let mut command = tokio::process::Command::new(&self.binary);
         command.args(args).arg("--config.file").arg(&self.config).args(["--url", &self.url()]);
+        if self.level != LEVEL {
+            command.args(["--log.level", &self.level]);
+        }
         let output = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await?;
-        Ok(Answer {
+        let answer = Answer {
             code: output.status.code().context("the command was killed")?,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        };
+        let said = format!("{args:?}: {}\n{}\n{}\n", answer.code, answer.stdout, answer.stderr);
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).push_str(&said);
+        Ok(answer)
+    }
+
+    /// All that commands of the CLI have printed.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -150,11 +185,11 @@ pub fn write_config(path: &Path, config: &Value) -> Result<()> {
     Ok(fs::write(path, toml::to_string_pretty(config)?)?)
 }
 
-fn serve(binary: &Path, address: SocketAddr, config: &Path) -> Program {
+fn serve(binary: &Path, address: SocketAddr, config: &Path, level: &str) -> Program {
     Program::new("switchyard", binary)
         .arg("serve")
         .arg("--config.file")
         .arg(config)
         .args(["--web.listen-address", &address.to_string()])
-        .args(["--log.level", "info,switchyard=debug"])
+        .args(["--log.level", level])
 }
