@@ -174,7 +174,8 @@ async fn no_secret_is_shown_at_any_level_in_any_answer_or_error() {
     ] {
         secrets.add(name, secret);
     }
-    for (number, line) in key.lines().filter(|line| !line.starts_with('-')).enumerate() {
+    // What follows in its third line is the public half, which the certificate shows.
+    for (number, line) in key.lines().filter(|line| !line.starts_with('-')).take(2).enumerate() {
         secrets.add(&format!("line {number} of the key"), line);
     }
     let seen = secrets.shown_in(&shown);
