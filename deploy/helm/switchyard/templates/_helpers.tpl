@@ -19,14 +19,14 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/* Takes the root, the component and, for some kinds, more labels. Each key once: what selectors need wins. */}}
 {{- define "switchyard.labels" -}}
-{{ include "switchyard.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version)
+-}}
+{{- mergeOverwrite dict .root.Values.commonLabels (.more | default dict) $own (include "switchyard.selector" . | fromYaml) | toYaml -}}
 {{- end -}}
 
 {{- define "switchyard.image" -}}
@@ -71,5 +71,30 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .values.topologySpreadConstraints }}
 topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The listener of a role of ours. Takes the values of the component and the default path of its probe. */}}
+{{- define "switchyard.probe" -}}
+{{- if .values.webConfigSecret -}}
+# kubelet has neither certificate nor password.
+tcpSocket: { port: http }
+{{- else -}}
+httpGet: { path: {{ .path }}, port: http }
+{{- end -}}
+{{- end -}}
+
+{{/* One egress rule of a NetworkPolicy. Takes the destination and the protocols. */}}
+{{- define "switchyard.egress" -}}
+{{- if .to.ports }}
+- ports:
+    {{- range $protocol := .protocols }}
+    {{- range $.to.ports }}
+    - { port: {{ . }}, protocol: {{ $protocol }} }
+    {{- end }}
+    {{- end }}
+  {{- with .to.peers }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end -}}

@@ -1,0 +1,82 @@
+//! What `deploy/` ships: the chart in every variant against a real API server, the rules and rights in it, the compose
+//! file with its Prometheus and Alertmanager, the units, the image.
+
+#![expect(clippy::unwrap_used, reason = "a broken laboratory ends the test")]
+
+mod chart;
+mod cluster;
+mod compose;
+mod machine;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use switchyard_lab::parts::{Flavour, or_skip};
+
+/// The version of the API server in the laboratory.
+const KUBE_VERSION: &str = "1.36.3";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn chart() -> PathBuf {
+    root().join("deploy/helm/switchyard")
+}
+
+/// The values of every variant, by name.
+fn variants() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(chart().join("ci")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    files
+}
+
+fn helm(args: &[&str]) -> Option<Output> {
+    let helm = or_skip(Flavour::Pinned.find("helm", "helm").map_err(Into::into))?;
+    Some(Command::new(helm).args(args).output().unwrap())
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+/// What the chart makes of these values, as text, or why it refuses them.
+fn template(more: &[&str]) -> Option<Result<String, String>> {
+    let chart = chart().display().to_string();
+    let args = ["template", "sy", &chart, "--namespace", "switchyard", "--kube-version", KUBE_VERSION];
+    let output = helm(&[&args[..], more].concat())?;
+    if !output.status.success() {
+        return Some(Err(said(&output)));
+    }
+    Some(Ok(String::from_utf8(output.stdout).unwrap()))
+}
+
+/// The objects that the chart makes of these values.
+fn rendered(more: &[&str]) -> Option<Result<Vec<Value>, String>> {
+    Some(template(more)?.map(|text| {
+        let objects: Vec<Option<Value>> = serde_saphyr::from_multiple(&text).unwrap();
+        objects.into_iter().flatten().collect()
+    }))
+}
+
+fn yaml(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap();
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn variant(values: &Path) -> Option<Vec<Value>> {
+    Some(
+        rendered(&["-f", &values.display().to_string()])?
+            .unwrap_or_else(|why| panic!("{}: {why}", values.display())),
+    )
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
