@@ -153,6 +153,33 @@ fn a_fleet_may_ask_differently() {
 }
 
 #[test]
+fn each_fleet_is_asked_about_what_it_requires_and_nothing_more() {
+    let required = [
+        ("SWITCHYARD__FLEETS__BUILD__REQUIRE__BACKUPS", "true"),
+        ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__API", "true"),
+        ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__GITOPS", "true"),
+        ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__BACKUP_MAX_AGE", "30h"),
+        ("SWITCHYARD__FLEETS__BUILD__EVIDENCE__BACKUPS_OVERDUE", "own_rule"),
+    ];
+    let config = shipped("several-fleets.toml", &required).unwrap();
+    let beside_runners = |fleet: &str| -> Vec<(Question, &str)> {
+        let asked = &config.queries[&fleet.parse::<FleetName>().unwrap()].questions;
+        let beside = asked.iter().filter(|(question, _)| !Question::ALL[..4].contains(question));
+        beside.map(|(question, query)| (*question, query.as_str())).collect()
+    };
+    assert_eq!(beside_runners("build"), [(Question::BackupsOverdue, "own_rule")]);
+    assert_eq!(
+        beside_runners("deploy"),
+        [
+            (Question::ClusterApi, "runner_cluster:switchyard_cluster_api_up:min"),
+            (Question::GitopsBroken, "runner_cluster:switchyard_gitops_broken:count"),
+            (Question::BackupAge, "runner_cluster:switchyard_velero_backup_age:seconds"),
+        ]
+    );
+    assert_eq!(beside_runners("gpu"), []);
+}
+
+#[test]
 fn the_environment_wins_and_is_never_guessed_at() {
     let config = shipped(
         "switchyard.toml",
