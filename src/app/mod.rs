@@ -32,6 +32,7 @@ use crate::{
     reconcile::Reconciler,
     status::Status,
     store::{self, Holder, Store},
+    transport::chain,
     web::{self, Limits, Listener, Security},
     world::Live,
 };
@@ -228,7 +229,7 @@ async fn run(
         return Err(Error::Aborted);
     }
     if let Err(error) = store.close().await {
-        error!(error = &error as &dyn std::error::Error, "the store did not close cleanly");
+        error!(error = %chain(&error), "the store did not close cleanly");
     }
     info!("Switchyard has ended");
     ended
@@ -307,7 +308,7 @@ async fn prune(
                 Ok(0) => {}
                 Ok(rows) => info!(rows, %before, "old history removed"),
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "old history could not be removed")
+                    warn!(error = %chain(&error), "old history could not be removed")
                 }
             }
         }

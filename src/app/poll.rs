@@ -15,6 +15,7 @@ use crate::{
     intake::Intake,
     metrics::{Metrics, PollLabels, Server},
     model::{SignedDuration, Timestamp},
+    transport::chain,
 };
 
 /// Every Alertmanager, and how often it is asked.
@@ -61,7 +62,7 @@ impl Poller {
                 info!(fingerprint = stale.signal.key.fingerprint, "{}", stale.sentence());
             }),
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "alerts that are over could not be ended");
+                warn!(error = %chain(&error), "alerts that are over could not be ended");
             }
         }
     }
@@ -95,7 +96,7 @@ impl Poller {
                 if let Err(error) = &status
                     && was_trusted
                 {
-                    let error = error as &dyn std::error::Error;
+                    let error = chain(error);
                     warn!(%url, error, "Alertmanager does not say how it is: what is missing from its list is not missed");
                 }
                 let knows_all = status.is_ok_and(|status| status.knows_all((self.now)(), settle));

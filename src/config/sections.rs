@@ -182,16 +182,15 @@ fn web(table: &Table<'_>) -> Web {
 /// Certificates or a key; nothing about a key's content is ever said.
 fn pem_file(table: &Table<'_>, key: &'static str) -> Option<String> {
     let path = table.walk.dir.join(table.optional::<PathBuf>(key)?);
-    match fs::read_to_string(&path) {
-        Ok(text) if text.contains("-----BEGIN ") => Some(text),
-        Ok(_) => {
-            table.problem(key, format!("{} is not PEM", path.display()), "write it as PEM");
-            None
-        }
-        Err(error) => {
-            table.problem(key, unreadable(&error, &path), "put it there as PEM");
-            None
-        }
+    pem_at(&path).map_err(|wrong| table.problem(key, wrong, "put it there as PEM")).ok()
+}
+
+/// What a file of PEM holds, or what is wrong with it.
+pub(super) fn pem_at(path: &Path) -> Result<String, String> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.contains("-----BEGIN ") => Ok(text),
+        Ok(_) => Err(format!("{} is not PEM", path.display())),
+        Err(error) => Err(unreadable(&error, path)),
     }
 }
 

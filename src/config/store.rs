@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     Gitlab, Store,
-    sections::{loopback, secret},
+    sections::{loopback, pem_at, secret},
     values::Positive,
     walk::Table,
 };
@@ -18,6 +18,8 @@ const SHORTEST: Duration = Duration::from_secs(2);
 /// What may stand after `?` in the address. Others would be ignored, and shown in the log.
 const PARAMETERS: [&str; 7] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "user", "application_name"];
+/// Those that name a file with PEM.
+const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
 
 pub(super) fn read(table: &Table<'_>, gitlab: Option<&Gitlab>) -> Option<Store> {
     let url = table.default::<String>("url", "sqlite:///var/lib/switchyard/switchyard.db");
@@ -97,6 +99,18 @@ fn postgres(table: &Table<'_>, given: &str, password: Option<&SecretString>) -> 
             return None;
         }
     }
+    if parameter("sslcert").is_some() != parameter("sslkey").is_some() {
+        table.problem("url", "names only one of sslcert and sslkey", "name both or none");
+        return None;
+    }
+    let named: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    if named.iter().any(|(key, _)| FILES.contains(&key.as_str())) {
+        url.query_pairs_mut().clear();
+        for (key, value) in named {
+            let value = if FILES.contains(&key.as_str()) { file(table, &key, &value)? } else { value };
+            url.query_pairs_mut().append_pair(&key, &value);
+        }
+    }
     if let Some(password) = password {
         if url.host().is_some() {
             // `set_password` takes a `%` for the begin of what is encoded already. Only an address without host refuses one.
@@ -116,4 +130,20 @@ fn postgres(table: &Table<'_>, given: &str, password: Option<&SecretString>) -> 
         }
     }
     Some(String::from(url).into())
+}
+
+/// The path of a parameter that names a file; relative ones begin where the configuration is, as everywhere.
+fn file(table: &Table<'_>, key: &str, value: &str) -> Option<String> {
+    if value.contains("-----BEGIN ") {
+        table.problem("url", format!("holds PEM as its {key}"), "write it into a file, and name that");
+        return None;
+    }
+    let path = table.walk.dir.join(value);
+    match pem_at(&path) {
+        Ok(_) => Some(path.display().to_string()),
+        Err(wrong) => {
+            table.problem("url", format!("{key}: {wrong}"), "put it there as PEM");
+            None
+        }
+    }
 }

@@ -193,41 +193,63 @@ async fn request(server: &Server, fleet: FleetName, to: ClusterName, planned: Pl
     let Expected(expected) = named("from", from)?;
     let (overrides, at) = (gates(&overrides)?, (server.now)());
     let request = NewRequest { fleet: fleet.clone(), to, expected, reason, author, at, overrides };
-    let mut status = server.status.clone();
     let id = server.store.add_request(&request).await?;
     server.bell.notify_one();
-    let waiting = |f: &FleetStatus| f.waiting.clone().filter(|waiting| waiting.request == id);
-    let judged = tokio::time::timeout(PATIENCE, async {
-        let judged = status.wait_for(|s| {
-            s.answers.contains_key(&id) || s.fleets.get(&fleet).is_some_and(|f| waiting(f).is_some())
-        });
-        judged.await.ok().map(|s| (s.answers.get(&id).cloned(), s.fleets.get(&fleet).and_then(waiting)))
-    });
-    let Answer { outcome, sentence, generation } = match judged.await {
-        Ok(Some((Some(answer), _))) => answer,
-        Ok(Some((None, Some(waiting)))) => {
-            let acted = Acted { sentence: waiting.sentence, request: Some(id), ..Acted::default() };
-            return Ok((StatusCode::ACCEPTED, Json(acted)));
-        }
-        _ => {
-            return Err(Problem::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                format!("Request {id} is recorded, and no pass has judged it yet; see the history."),
-            ));
-        }
-    };
-    match outcome {
-        Outcome::Decided | Outcome::Steady => {
+    let (outcome, sentence, generation) =
+        match tokio::time::timeout(PATIENCE, judged(server, &fleet, id)).await {
+            Ok(Judged::Answered { outcome, sentence, generation }) => (outcome, sentence, generation),
+            Ok(Judged::Waits(sentence)) => {
+                let acted = Acted { sentence, request: Some(id), ..Acted::default() };
+                return Ok((StatusCode::ACCEPTED, Json(acted)));
+            }
+            Err(_) => {
+                return Err(Problem::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    format!("Request {id} is recorded, and no pass has judged it yet; see the history."),
+                ));
+            }
+        };
+    match outcome.as_str() {
+        "decided" | "steady" => {
             Ok((StatusCode::OK, Json(Acted { sentence, generation, ..Acted::default() })))
         }
-        Outcome::UnknownCluster => Err(Problem::new(StatusCode::NOT_FOUND, sentence)),
-        outcome => {
+        "unknown_cluster" => Err(Problem::new(StatusCode::NOT_FOUND, sentence)),
+        other => {
             let problem = Problem::new(StatusCode::CONFLICT, sentence);
-            let runbook = match outcome {
-                Outcome::Held(gate) => Some(server.access.borrow().runbook(gate)),
-                _ => None,
-            };
-            Err(Problem { outcome: Some(outcome.to_string()), runbook, ..problem })
+            let gate = other.strip_prefix("held:").and_then(Gate::named);
+            let runbook = gate.map(|gate| server.access.borrow().runbook(gate));
+            Err(Problem { outcome: Some(outcome), runbook, ..problem })
+        }
+    }
+}
+
+/// What the loop makes of a request.
+enum Judged {
+    Answered { outcome: String, sentence: String, generation: Option<Generation> },
+    Waits(String),
+}
+
+/// Waits for the pass that judges the request. The answer is in the snapshot; in the store alone when the commit that wrote
+/// it was the last that was heard of its connection.
+async fn judged(server: &Server, fleet: &FleetName, id: i64) -> Judged {
+    let mut status = server.status.clone();
+    loop {
+        let seen = status.borrow_and_update().clone();
+        if let Some(Answer { outcome, sentence, generation }) = seen.answers.get(&id).cloned() {
+            return Judged::Answered { outcome: outcome.to_string(), sentence, generation };
+        }
+        let waiting = seen.fleets.get(fleet).and_then(|f| f.waiting.as_ref());
+        if let Some(waiting) = waiting.filter(|waiting| waiting.request == id) {
+            return Judged::Waits(waiting.sentence.clone());
+        }
+        if let Ok(Some(record)) = server.store.request(id).await
+            && let Some(outcome) = record.outcome
+        {
+            let (sentence, generation) = (record.sentence.unwrap_or_default(), record.generation);
+            return Judged::Answered { outcome, sentence, generation };
+        }
+        if status.changed().await.is_err() {
+            std::future::pending().await
         }
     }
 }

@@ -6,6 +6,8 @@ use axum::{
 };
 use serde::Serialize;
 
+use crate::transport::chain;
+
 /// A problem document: `application/problem+json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
@@ -69,7 +71,7 @@ impl From<crate::store::Error> for Problem {
                 format!("Only the leader takes this: {error}."),
             );
         }
-        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        tracing::error!(error = %chain(&error), "the store failed");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, {
             if matches!(error, crate::store::Error::Unknown) {
                 "The store may or may not have taken this: look, and try again."

@@ -19,7 +19,7 @@ use act::{ActResult, Actor};
 use settle::MoveClock;
 
 use crate::{
-    decide::{FleetPass, Input, Judges, Outcome, decide, holder_able},
+    decide::{FleetPass, Input, Judges, Outcome, RequestAnswer, decide, holder_able},
     metrics::{self, DecisionLabels, Metrics},
     model::{
         Decision, Fence, Fleet, FleetName, FleetRunners, Leadership, MoveState, Observation, Pipeline,
@@ -28,6 +28,7 @@ use crate::{
     plan::{Plan, Standing, plan},
     status::{Answer, Status},
     store::{Committed, Event, State, Store, Term},
+    transport::chain,
     world::World,
 };
 
@@ -174,8 +175,8 @@ impl<W: World> Reconciler<W> {
                 Err(error) => {
                     self.metrics.pass_failures.inc();
                     error!(
-                        error = &error as &dyn std::error::Error,
-                        "the pass could not be finished; nothing was moved"
+                        error = %chain(&error),
+                        "the pass could not be finished; the next one looks at what has become of it"
                     );
                     Wake::In(self.setup.borrow().period)
                 }
@@ -355,7 +356,14 @@ impl<W: World> Reconciler<W> {
     ) -> Result<(), PassError> {
         for (name, pass) in passes.iter_mut() {
             if let Some(decision) = pass.decision.take() {
-                match self.store.commit_decision(&decision).await? {
+                let asked = pass.answers.iter().find(|answer| answer.outcome == Outcome::Decided);
+                let committed = match asked {
+                    None => self.store.commit_decision(&decision).await?,
+                    Some(RequestAnswer { request, outcome, sentence }) => {
+                        self.store.commit_request(&decision, *request, &outcome.to_string(), sentence).await?
+                    }
+                };
+                match committed {
                     Committed::Yes => {
                         warn!(
                             fleet = %name, generation = decision.generation.0, kind = %decision.kind,

@@ -7,7 +7,7 @@ use crate::{
     metrics::PhaseLabels,
     model::{Decision, Generation, MoveState, Seen, SignedDuration, Timestamp},
     plan::{Plan, Standing},
-    store::State,
+    store::{Event, State},
     world::World,
 };
 
@@ -62,18 +62,27 @@ impl<W: World> Reconciler<W> {
             } else {
                 continue;
             };
-            if !self.store.finish_decision(name, decision.generation, end, now).await? {
-                continue;
-            }
+            let before = decision.clone();
             decision.state = end;
             decision.finished_at = Some(now);
+            let sentence = ended(decision, &plan, now);
+            let told = Event {
+                at: now,
+                fleet: Some(name.clone()),
+                outcome: format!("move_{}", end.as_str()),
+                sentence: sentence.clone(),
+                author: None,
+            };
+            if !self.store.finish_decision(name, decision.generation, end, &told).await? {
+                *decision = before;
+                continue;
+            }
             for in_moves in &mut state.moves {
                 if in_moves.fleet == *name && in_moves.generation == decision.generation {
                     in_moves.state = end;
                     in_moves.finished_at = Some(now);
                 }
             }
-            let sentence = ended(decision, &plan, now);
             if end == MoveState::Done {
                 info!(fleet = %name, generation = decision.generation.0, "{sentence}");
                 self.time_phases(
@@ -85,7 +94,6 @@ impl<W: World> Reconciler<W> {
             } else {
                 error!(fleet = %name, generation = decision.generation.0, "{sentence}");
             }
-            self.event(name, &format!("move_{}", end.as_str()), &sentence, None, now).await?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub enum Error {
         mode: String,
     },
     /// The database server does not let us in, or cannot be reached.
-    #[error("cannot open the database {place}")]
+    #[error("cannot open the database {place}{}", mend(.source))]
     Unreachable {
         /// Where it is, without user and password.
         place: String,
@@ -127,6 +127,32 @@ fn database_is_transient(error: &sqlx::Error) -> bool {
             None => error.code().is_some_and(|state| postgres_is_transient(&state)),
         },
         _ => false,
+    }
+}
+
+/// What to do about a database that does not let us in, where that is sure.
+fn mend(error: &sqlx::Error) -> &'static str {
+    use rustls::CertificateError as Wrong;
+    if let sqlx::Error::Io(error) = error
+        && let Some(rustls::Error::InvalidCertificate(wrong)) =
+            error.get_ref().and_then(|error| error.downcast_ref())
+    {
+        return match wrong {
+            Wrong::UnknownIssuer | Wrong::BadSignature => {
+                " (nobody who is trusted has signed its certificate: name the authority's file as sslrootcert)"
+            }
+            Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
+                " (its certificate is for another name: use a name of the certificate as the host)"
+            }
+            _ => "",
+        };
+    }
+    let said = error.as_database_error().map(|error| (error.code(), error.message()));
+    match said {
+        Some((Some(code), text)) if code == "28000" && text.contains("no encryption") => {
+            " (it takes no connections in clear text: say sslmode=verify-full)"
+        }
+        _ => "",
     }
 }
 

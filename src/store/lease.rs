@@ -33,6 +33,7 @@ use super::{
 use crate::{
     clock::{boot_time, passed},
     model::{BootTime, Epoch, Leader, Leadership},
+    transport::chain,
 };
 
 /// The clock of the database: the one that moves on inside a transaction.
@@ -279,7 +280,7 @@ impl Keeper {
             self.lease.failures.fetch_add(1, Ordering::Relaxed);
             if !self.failing {
                 warn!(
-                    error = error as &dyn std::error::Error,
+                    error = %chain(error),
                     "the lease could not be looked after; trying again"
                 );
             }

@@ -133,19 +133,35 @@ impl Store {
 
     /// Takes up a decision, if it follows the fleet's latest and no move of the fleet is under way.
     pub async fn commit_decision(&self, decision: &Decision) -> Result<Committed, Error> {
-        self.writer.write(self.pinned, operations::CommitDecision(decision.clone())).await
+        let decision = decision.clone();
+        self.writer.write(self.pinned, operations::CommitDecision { decision, answer: None }).await
     }
 
-    /// Ends a move as done or failed. False when it was not moving.
+    /// The same for the decision that a person asked for; the request is answered in the same transaction.
+    pub async fn commit_request(
+        &self,
+        decision: &Decision,
+        request: i64,
+        outcome: &str,
+        sentence: &str,
+    ) -> Result<Committed, Error> {
+        let (outcome, sentence) = (outcome.to_owned(), sentence.to_owned());
+        let (generation, at) = (Some(decision.generation), decision.decided_at);
+        let answer = Some(requests::AnswerRequest { id: request, outcome, sentence, generation, at });
+        let decision = decision.clone();
+        self.writer.write(self.pinned, operations::CommitDecision { decision, answer }).await
+    }
+
+    /// Ends a move as done or failed, and writes down the event that tells of it. False when it was not moving.
     pub async fn finish_decision(
         &self,
         fleet: &FleetName,
         generation: Generation,
         state: MoveState,
-        at: Timestamp,
+        told: &Event,
     ) -> Result<bool, Error> {
-        let fleet = fleet.clone();
-        self.writer.write(self.pinned, operations::FinishDecision { fleet, generation, state, at }).await
+        let (fleet, told) = (fleet.clone(), told.clone());
+        self.writer.write(self.pinned, operations::FinishDecision { fleet, generation, state, told }).await
     }
 
     /// Clears the latch that a failed move left on its fleet, and lifts a cool-down of this length, and records each with

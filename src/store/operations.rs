@@ -8,6 +8,7 @@ use super::{
     Committed, Ending, Error, Event, Started, Upserted,
     merge::merge,
     people,
+    requests::AnswerRequest,
     rows::{self, json, number, scope, time},
     writer::Operation,
 };
@@ -188,13 +189,17 @@ async fn paused(conn: &mut AnyConnection, fleet: &FleetName, at: Timestamp) -> R
     Ok(row.is_some())
 }
 
-pub(super) struct CommitDecision(pub(super) Decision);
+pub(super) struct CommitDecision {
+    pub(super) decision: Decision,
+    /// The answer to the request that it carries out: nobody shall find the one without the other.
+    pub(super) answer: Option<AnswerRequest>,
+}
 
 impl Operation for CommitDecision {
     type Output = Committed;
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Committed, Error> {
-        let decision = &self.0;
+        let decision = &self.decision;
         let row = latest(conn, &decision.fleet).await?;
         let generation = latest_generation(row.as_ref())?;
         // The first decision may begin higher: the store may be newer than what earlier decisions left in DNS.
@@ -243,18 +248,21 @@ impl Operation for CommitDecision {
         .bind(json("overridden", &decision.overridden)?)
         .bind(decision.proposal)
         .bind(decision.cool_down_lifted_at.map(time))
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-        Ok(match inserted.rows_affected() {
-            0 => Committed::Superseded { latest: decision.generation },
-            _ => Committed::Yes,
-        })
+        if inserted.rows_affected() == 0 {
+            return Ok(Committed::Superseded { latest: decision.generation });
+        }
+        if let Some(answer) = &self.answer {
+            answer.apply(conn).await?;
+        }
+        Ok(Committed::Yes)
     }
 
     fn refused(&self) -> Option<(Timestamp, String)> {
-        let Decision { fleet, generation, kind, to, .. } = &self.0;
+        let Decision { fleet, generation, kind, to, .. } = &self.decision;
         Some((
-            self.0.decided_at,
+            self.decision.decided_at,
             format!("the decision of a {kind} of {fleet} to {to} (generation {generation})"),
         ))
     }
@@ -264,7 +272,7 @@ pub(super) struct FinishDecision {
     pub(super) fleet: FleetName,
     pub(super) generation: Generation,
     pub(super) state: MoveState,
-    pub(super) at: Timestamp,
+    pub(super) told: Event,
 }
 
 impl Operation for FinishDecision {
@@ -279,17 +287,21 @@ impl Operation for FinishDecision {
              WHERE fleet = $3 AND generation = $4 AND state = 'moving'",
         )
         .bind(self.state.as_str())
-        .bind(time(self.at))
+        .bind(time(self.told.at))
         .bind(self.fleet.to_string())
         .bind(number(self.generation))
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-        Ok(done.rows_affected() > 0)
+        let done = done.rows_affected() > 0;
+        if done {
+            insert_event(conn, &self.told).await?;
+        }
+        Ok(done)
     }
 
     fn refused(&self) -> Option<(Timestamp, String)> {
-        let Self { fleet, generation, state, .. } = self;
-        Some((self.at, format!("that the move of {fleet} (generation {generation}) is {}", state.as_str())))
+        let Self { fleet, generation, state, told } = self;
+        Some((told.at, format!("that the move of {fleet} (generation {generation}) is {}", state.as_str())))
     }
 }
 

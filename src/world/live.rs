@@ -13,6 +13,7 @@ use crate::{
         Topology,
     },
     prometheus,
+    transport::chain,
 };
 
 /// The clients.
@@ -41,7 +42,7 @@ impl Live {
         match self.gitlab.runners(&self.wanted).await {
             Ok(runners) => Seen::Known(runners),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "GitLab could not be read");
+                tracing::warn!(error = %chain(&error), "GitLab could not be read");
                 Seen::Unknown(error.to_string())
             }
         }
@@ -77,7 +78,7 @@ impl World for Live {
             let seen = match self.gitlab.in_flight(draining, self.now()).await {
                 Ok(pipelines) => Seen::Known(pipelines),
                 Err(error) => {
-                    tracing::warn!(fleet = %name, error = &error as &dyn std::error::Error, "pipelines could not be read");
+                    tracing::warn!(fleet = %name, error = %chain(&error), "pipelines could not be read");
                     Seen::Unknown(error.to_string())
                 }
             };

@@ -45,8 +45,8 @@ struct Cut {
 }
 
 /// The facts of a failover of two records, one step at a time: 1 the decision; 2 and 3 two steps begun (one
-/// transaction); 4 and 5 ended; 6 and 7 the name; 8 and 9 two steps begun; 10 and 11 ended; 12 the move done; and 13, the
-/// sentence about it.
+/// transaction); 4 and 5 ended; 6 and 7 the name; 8 and 9 two steps begun; 10 and 11 ended; 12 the move done, and 13 the
+/// sentence about it (one transaction).
 const CUTS: [Cut; 18] = [
     cut(Place::Row(1), 0, 0, false),
     cut(Place::Row(2), 1, 0, false),
@@ -65,7 +65,7 @@ const CUTS: [Cut; 18] = [
     cut(Place::Write(4), 10, 3, true),
     cut(Place::Row(11), 10, 4, true),
     cut(Place::Row(12), 11, 4, true),
-    cut(Place::Row(13), 12, 4, true),
+    cut(Place::Row(13), 11, 4, true),
 ];
 
 const fn cut(place: Place, facts: i64, writes: usize, named: bool) -> Cut {

@@ -5,10 +5,13 @@
 mod api;
 mod certificates;
 mod cli;
+mod commits;
+mod database;
 mod ending;
 mod hostile;
 mod lifecycle;
 mod metrics;
+mod pair;
 mod people;
 mod reload;
 mod replicas;

@@ -188,6 +188,12 @@ fn event(second: i64, fleet: Option<FleetName>) -> Event {
     Event { at: at(second), fleet, outcome: "held".into(), sentence: "blue is held".into(), author: None }
 }
 
+/// How a move ended.
+fn ended(second: i64) -> Event {
+    let sentence = "rnd: it was seen done".to_owned();
+    Event { at: at(second), fleet: Some(fleet()), outcome: "move_done".into(), sentence, author: None }
+}
+
 async fn what_goes_in_comes_out(place: Place) {
     let store = place.open().await;
     let nanos = Timestamp::new(1_800_000_000, 123_456_789).unwrap();
@@ -358,7 +364,7 @@ async fn promise_4_a_decision_waits_for_the_move_before_it(place: Place) {
         store.commit_decision(&decision(2, 1)).await.unwrap(),
         Committed::InFlight { generation: first }
     );
-    assert!(!store.finish_decision(&rnd, Generation(2), MoveState::Done, at(2)).await.unwrap());
+    assert!(!store.finish_decision(&rnd, Generation(2), MoveState::Done, &ended(2)).await.unwrap());
     let ack = async |reason: &str, second| {
         let cool_down = SignedDuration::ZERO;
         let done = store.acknowledge(&rnd, cool_down, &person("ann", reason, second)).await.unwrap();
@@ -366,8 +372,11 @@ async fn promise_4_a_decision_waits_for_the_move_before_it(place: Place) {
         done.latch
     };
     assert_eq!(ack("early", 2).await, None, "nothing failed yet");
-    assert!(store.finish_decision(&rnd, first, MoveState::Failed, at(3)).await.unwrap());
-    assert!(!store.finish_decision(&rnd, first, MoveState::Done, at(4)).await.unwrap(), "it ended already");
+    assert!(store.finish_decision(&rnd, first, MoveState::Failed, &ended(3)).await.unwrap());
+    assert!(
+        !store.finish_decision(&rnd, first, MoveState::Done, &ended(4)).await.unwrap(),
+        "it ended already"
+    );
     assert!(store.load(at(5)).await.unwrap().decisions[&rnd].latched());
 
     assert_eq!(ack("cable", 6).await, Some(first));
@@ -416,7 +425,7 @@ async fn the_journal_knows_what_was_under_way(place: Place) {
     let interrupted = StepOutcome::Unknown("interrupted".into());
     assert_eq!(outcomes, [Some(interrupted), Some(failed), Some(StepOutcome::Done)], "newest first");
 
-    store.finish_decision(&fleet(), Generation(1), MoveState::Done, at(6)).await.unwrap();
+    store.finish_decision(&fleet(), Generation(1), MoveState::Done, &ended(6)).await.unwrap();
     assert_eq!(store.commit_decision(&decision(2, 7)).await.unwrap(), Committed::Yes);
     assert_eq!(
         store.steps_started(&fence(1), Phase::Retire, &[step(1)], at(8)).await.unwrap(),
@@ -505,7 +514,7 @@ async fn pruning_keeps_what_counts(place: Place) {
         let fence = Fence::new(fleet(), Generation(generation));
         let started = store.steps_started(&fence, Phase::Prepare, &[step(1)], at(0)).await.unwrap();
         assert!(matches!(started, Started::Yes(_)));
-        store.finish_decision(&fleet(), Generation(generation), MoveState::Done, at(1)).await.unwrap();
+        store.finish_decision(&fleet(), Generation(generation), MoveState::Done, &ended(1)).await.unwrap();
     }
     let moving = Decision { fleet: "qa".parse().unwrap(), ..decision(1, 0) };
     assert_eq!(store.commit_decision(&moving).await.unwrap(), Committed::Yes);
@@ -513,7 +522,11 @@ async fn pruning_keeps_what_counts(place: Place) {
     store.record_event(&event(0, None)).await.unwrap();
     store.record_event(&event(100, None)).await.unwrap();
 
-    assert_eq!(store.prune(at(50)).await.unwrap(), 4, "two decisions, one signal, one event");
+    assert_eq!(
+        store.prune(at(50)).await.unwrap(),
+        7,
+        "two decisions, one signal, one event and what was said of three ends"
+    );
     let state = store.load(at(101)).await.unwrap();
     assert_eq!(state.signals, [firing("f", 0, 0)]);
     assert_eq!(state.decisions.len(), 2);

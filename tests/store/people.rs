@@ -8,7 +8,7 @@ use switchyard::{
     store::{Acted, Committed, Event, NewRequest, Person, ProposalAnswered},
 };
 
-use crate::{Place, at, cluster, decision, firing, fleet};
+use crate::{Place, at, cluster, decision, ended, firing, fleet};
 
 fn person(holder: Option<&str>, second: i64) -> Person {
     let expected = Some(Expected(holder.map(cluster)));
@@ -62,7 +62,7 @@ pub(crate) async fn each_act_names_the_holder(place: Place) {
     assert_eq!(lift("blue", 4).await, (None, None));
     let second = Some(Generation(2));
     assert_eq!(store.commit_decision(&decision(2, 5)).await.unwrap(), Committed::Yes);
-    assert!(store.finish_decision(&rnd, Generation(2), MoveState::Failed, at(10)).await.unwrap());
+    assert!(store.finish_decision(&rnd, Generation(2), MoveState::Failed, &ended(10)).await.unwrap());
     assert_eq!(lift("green", 11).await, (second, second), "a latch and a cool-down, each by itself");
     assert_eq!(lift("green", 12).await, (None, None));
     let latest = store.load(at(13)).await.unwrap().decisions.remove(&rnd).unwrap();

@@ -10,7 +10,7 @@ use switchyard::{
 
 use switchyard_lab::parts::{Missing, or_skip};
 
-use crate::{Place, at, decision, event, firing, fleet, open_url, resolved, step, url};
+use crate::{Place, at, decision, ended, event, firing, fleet, open_url, resolved, step, url};
 
 #[tokio::test]
 async fn files_are_for_their_owner_alone() {
@@ -61,15 +61,16 @@ async fn story(store: &Store) {
     let unknown = StepOutcome::Unknown("timeout".into());
     store.steps_finished(&[(ids[0], unknown)], at(4)).await.unwrap();
     store.record_event(&event(5, Some(fleet()))).await.unwrap();
-    store.finish_decision(&fleet(), Generation(1), MoveState::Done, at(6)).await.unwrap();
+    store.finish_decision(&fleet(), Generation(1), MoveState::Done, &ended(6)).await.unwrap();
 }
 
-const STORY: [&str; 6] = [
+const STORY: [&str; 7] = [
     "2027-01-15T08:00:01Z|rnd||alert|failover asked for by alert f00d about blue, firing since 2027-01-15T08:00:00Z|alertmanager",
     "2027-01-15T08:00:02Z|rnd|1|decision|failover from blue to green: blue is dead|switchyard",
     "2027-01-15T08:00:03Z|rnd|1|step|prepare: add tag rnd-runner to runner 7 of green: unknown (timeout)|",
     "2027-01-15T08:00:05Z|rnd||event|blue is held|",
     "2027-01-15T08:00:06Z|rnd|1|move|failover to green done|",
+    "2027-01-15T08:00:06Z|rnd||event|rnd: it was seen done|",
     "2027-01-15T08:00:09Z|rnd||alert|failover no longer asked for by alert f00d about blue|alertmanager",
 ];
 

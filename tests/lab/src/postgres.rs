@@ -34,6 +34,20 @@ const ROLE: &str = "switchyard";
 /// Roles of this group are asked for their password.
 const ASKED: &str = "asked";
 
+/// What a server shows to those who connect by TLS, and whom it believes; all PEM.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Its certificate.
+    pub certificate: String,
+    /// The key of that.
+    pub key: String,
+    /// Who signs the certificates of clients.
+    pub clients: String,
+}
+
+/// Nobody gets in without TLS; the role `certified` needs a certificate of that name.
+const TLS_ONLY: &str = "hostssl all certified 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 trust\n";
+
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Postgres {
@@ -46,6 +60,15 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a cluster of databases and starts its server.
     pub async fn start() -> Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// The same for a server that takes connections by TLS only.
+    pub async fn start_with_tls(tls: &Tls) -> Result<Self> {
+        Self::start_with(Some(tls)).await
+    }
+
+    async fn start_with(tls: Option<&Tls>) -> Result<Self> {
         let (initdb, postgres) = (program("initdb")?, program("postgres")?);
         let dir = tempfile::Builder::new().prefix("switchyard-postgres-").tempdir()?;
         // The server must get through to its own directory below.
@@ -67,6 +90,26 @@ impl Postgres {
         let trusting = fs::read_to_string(&rules)?;
         fs::write(&rules, format!("host all +{ASKED} 127.0.0.1/32 scram-sha-256\n{trusting}"))?;
 
+        let mut settings = vec![
+            "listen_addresses=127.0.0.1",
+            "max_connections=200",
+            "fsync=off",
+            "log_min_messages=warning",
+        ];
+        if let Some(tls) = tls {
+            fs::write(data.join("pg_hba.conf"), TLS_ONLY)?;
+            for (name, pem) in
+                [("server.crt", &tls.certificate), ("server.key", &tls.key), ("clients.crt", &tls.clients)]
+            {
+                let path = data.join(name);
+                fs::write(&path, pem)?;
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+                if root {
+                    chown(&path, Some(NOBODY), Some(NOBODY))?;
+                }
+            }
+            settings.extend(["ssl=on", "ssl_ca_file=clients.crt"]);
+        }
         let address = ports::free_address()?;
         let mut args = command_line(root, &postgres);
         args.extend([
@@ -76,9 +119,7 @@ impl Postgres {
             data.display().to_string(),
         ]);
         args.extend(["-p".to_owned(), address.port().to_string()]);
-        for setting in
-            ["listen_addresses=127.0.0.1", "max_connections=200", "fsync=off", "log_min_messages=warning"]
-        {
+        for setting in settings {
             args.extend(["-c".to_owned(), setting.to_owned()]);
         }
         let (program, args) = args.split_first().context("a command has a program")?;
