@@ -6,15 +6,17 @@ mod broken;
 mod world;
 
 use std::{
+    io::Write as _,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use switchyard_lab::storm;
 
-/// No longer than this, however slow the machine is.
+/// For so long, unless it takes longer to play the least number, or less to play the most.
 const LIMIT: Duration = Duration::from_secs(60);
-const STORMS: u64 = 3_000;
+const LEAST: u64 = 200;
+const MOST: u64 = 3_000;
 
 #[test]
 fn whatever_happens_the_promises_hold() {
@@ -25,11 +27,12 @@ fn whatever_happens_the_promises_hold() {
             .map(|_| {
                 scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    while begun.elapsed() < LIMIT {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= STORMS {
+                    loop {
+                        let seed = next.load(Ordering::Relaxed);
+                        if seed >= MOST || seed >= LEAST && begun.elapsed() >= LIMIT {
                             return None;
                         }
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
                         match runtime.block_on(storm::storm(seed)) {
                             Ok(report) => {
                                 struck.fetch_add(report.struck.len() as u64, Ordering::Relaxed);
@@ -37,15 +40,15 @@ fn whatever_happens_the_promises_hold() {
                             Err(shown) => return Some(shown),
                         }
                     }
-                    None
                 })
             })
             .collect();
         workers.into_iter().filter_map(|worker| worker.join().unwrap()).collect()
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    let storms = next.load(Ordering::Relaxed).min(STORMS);
-    println!("{storms} storms, {} crashes", struck.load(Ordering::Relaxed));
-    assert!(storms > 50, "only {storms} storms in {LIMIT:?}");
-    assert!(struck.load(Ordering::Relaxed) > 0, "no storm hit the process");
+    let (storms, struck) = (next.load(Ordering::Relaxed), struck.load(Ordering::Relaxed));
+    // Past the harness, which keeps what a test that passes prints.
+    writeln!(std::io::stderr(), "{storms} storms, {struck} crashes in {:.0?}", begun.elapsed()).unwrap();
+    assert!(storms >= LEAST);
+    assert!(struck > 0, "no storm hit the process");
 }

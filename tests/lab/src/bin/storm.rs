@@ -10,6 +10,7 @@ use std::{
 };
 
 use clap::Parser;
+use switchyard::simulate::Report;
 use switchyard_lab::storm;
 
 /// Storms until it is stopped, or until one breaks a promise.
@@ -26,56 +27,87 @@ struct Args {
     storms: Option<u64>,
 }
 
-fn main() -> ExitCode {
+/// What was played so far.
+struct Tally {
+    begun: Instant,
+    storms: u64,
+    passes: u64,
+    struck: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn add(&mut self, report: Report) {
+        self.storms += 1;
+        self.passes += report.passes;
+        for place in report.struck {
+            *self.struck.entry(place.0).or_default() += 1;
+        }
+    }
+
+    fn tell(&self) {
+        let Self { begun, storms, passes, struck } = self;
+        let seconds = begun.elapsed().as_secs_f64();
+        let (per_second, passes) = (*storms as f64 / seconds, *passes as f64 / seconds);
+        println!("{storms} storms, {per_second:.1} per second, {passes:.0} passes per second; killed at:");
+        for (place, count) in struck {
+            println!("  {count:>6}  {place}");
+        }
+    }
+}
+
+/// What comes in while storms are played.
+enum News {
+    Storm(Result<Report, String>),
+    CtrlC,
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn main() -> std::io::Result<ExitCode> {
     let args = Args::parse();
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let first = args.seed.unwrap_or_else(|| fastrand::u64(..) >> 20);
+    let (sender, news) = mpsc::channel();
+    let (stop, asked) = (runtime()?, sender.clone());
+    std::thread::spawn(move || {
+        if stop.block_on(tokio::signal::ctrl_c()).is_ok() {
+            let _ = asked.send(News::CtrlC);
+        }
+    });
     println!("storms from seed {first} on, {threads} at once; stop with Ctrl-C");
-    let (sender, results) = mpsc::channel();
     for thread in 0..threads as u64 {
-        let sender = sender.clone();
+        let (sender, runtime) = (sender.clone(), runtime()?);
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let Ok(runtime) = runtime else { return };
             let mut seed = first + thread;
-            while sender.send(runtime.block_on(storm::storm(seed))).is_ok() {
+            while sender.send(News::Storm(runtime.block_on(storm::storm(seed)))).is_ok() {
                 seed += threads as u64;
             }
         });
     }
     let begun = Instant::now();
     let mut shown = begun;
-    let (mut storms, mut passes) = (0_u64, 0_u64);
-    let mut struck: BTreeMap<String, u64> = BTreeMap::new();
-    for result in results {
-        match result {
-            Err(story) => {
+    let mut tally = Tally { begun, storms: 0, passes: 0, struck: BTreeMap::new() };
+    for news in news {
+        match news {
+            News::CtrlC => break,
+            News::Storm(Err(story)) => {
                 println!("{story}");
-                return ExitCode::FAILURE;
+                tally.tell();
+                return Ok(ExitCode::FAILURE);
             }
-            Ok(report) => {
-                storms += 1;
-                passes += report.passes;
-                for place in report.struck {
-                    *struck.entry(place.0).or_default() += 1;
-                }
-            }
+            News::Storm(Ok(report)) => tally.add(report),
         }
-        let done = args.storms.is_some_and(|wanted| storms >= wanted);
-        if done || shown.elapsed() >= Duration::from_secs(5) {
-            shown = Instant::now();
-            let seconds = begun.elapsed().as_secs_f64();
-            let (per_second, passes) = (storms as f64 / seconds, passes as f64 / seconds);
-            println!(
-                "{storms} storms, {per_second:.1} per second, {passes:.0} passes per second; killed at:"
-            );
-            for (place, count) in &struck {
-                println!("  {count:>6}  {place}");
-            }
-        }
-        if done {
+        if args.storms.is_some_and(|wanted| tally.storms >= wanted) {
             break;
         }
+        if shown.elapsed() >= Duration::from_secs(5) {
+            shown = Instant::now();
+            tally.tell();
+        }
     }
-    ExitCode::SUCCESS
+    println!("stopped; no promise was broken");
+    tally.tell();
+    Ok(ExitCode::SUCCESS)
 }
