@@ -28,6 +28,8 @@ pub struct Status {
     pub watchdog_at: Option<Timestamp>,
     /// Every Prometheus server by address: whether it answered.
     pub prometheus: BTreeMap<String, bool>,
+    /// How far this machine's clock is ahead of that of each Prometheus server, or behind it (negative).
+    pub clocks: BTreeMap<String, SignedDuration>,
     /// The fleets.
     pub fleets: BTreeMap<FleetName, FleetStatus>,
     /// Answers to people's recent requests, by number.
@@ -75,6 +77,8 @@ pub struct FleetStatus {
     pub outcome: Outcome,
     /// In one sentence.
     pub sentence: String,
+    /// What else a person should know, and what holds nothing back.
+    pub warnings: Vec<String>,
     /// The latest decision.
     pub decision: Option<Decision>,
     /// Every gate with its verdict.
@@ -138,6 +142,7 @@ impl Default for Status {
             leadership: Leadership::StandsBy { leader: None },
             watchdog_at: None,
             prometheus: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             fleets: BTreeMap::new(),
             answers: BTreeMap::new(),
         }

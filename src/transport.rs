@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{RequestBuilder, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -53,6 +54,25 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Vec<u8>,
+    /// The server's clock, in whole seconds, if it says so.
+    pub(crate) date: Option<Timestamp>,
+    /// How far this machine's clock is surely ahead of the server's, or behind it (negative), if the server says.
+    pub(crate) clock_ahead: Option<SignedDuration>,
+}
+
+/// A time between `sent` and `received` by this machine's clock was `date` by the server's, which cuts off the fraction
+/// of its second. Zero when both may show the same.
+fn clock_ahead(sent: Timestamp, date: Timestamp, received: Timestamp) -> SignedDuration {
+    let least = sent.duration_since(date) - SignedDuration::from_secs(1);
+    let most = received.duration_since(date);
+    SignedDuration::ZERO.clamp(least.min(most), most)
 }
 
 /// One server.
@@ -115,12 +135,12 @@ impl Transport {
     }
 
     /// Sends and reads the whole body.
-    pub(crate) async fn read(
-        &self,
-        request: RequestBuilder,
-        limit: usize,
-    ) -> Result<(StatusCode, Vec<u8>), Error> {
+    pub(crate) async fn read(&self, request: RequestBuilder, limit: usize) -> Result<Reply, Error> {
+        let sent = now();
         let mut response = request.send().await.map_err(|error| self.failed(error))?;
+        let received = now();
+        let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
+        let date = date.and_then(|text| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp()));
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
             if body.len() + chunk.len() > limit {
@@ -128,7 +148,8 @@ impl Transport {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok((response.status(), body))
+        let clock_ahead = date.map(|date| clock_ahead(sent, date, received));
+        Ok(Reply { status: response.status(), body, date, clock_ahead })
     }
 
     fn failed(&self, error: reqwest::Error) -> Error {
@@ -144,8 +165,36 @@ impl Transport {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "compared with the server's clock, right before and after the request"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// The start of a body that is not what was expected, in one line.
 pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_clock_is_told_from_a_slow_answer() {
+        let ahead = |sent: i64, date: i64, received: i64| {
+            let at = |ms| Timestamp::from_millisecond(ms).unwrap();
+            clock_ahead(at(sent), at(date), at(received)).as_millis()
+        };
+        assert_eq!(ahead(10_200, 10_000, 10_300), 0, "the fraction of a second is cut off");
+        assert_eq!(ahead(10_900, 11_000, 11_100), 0);
+        assert_eq!(ahead(10_000, 40_000, 70_000), 0, "an answer that took a minute proves nothing");
+        assert_eq!(ahead(250_000, 10_000, 250_100), 239_000);
+        assert_eq!(ahead(10_000, 250_000, 10_100), -239_900);
+        // The clock was set back while the answer was on its way.
+        assert_eq!(ahead(250_000, 10_000, 10_100), 100);
+    }
 }

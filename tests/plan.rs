@@ -103,6 +103,39 @@ fn a_move_has_three_phases_and_then_nothing() {
 }
 
 #[test]
+fn the_name_follows_once_enough_of_the_new_holder_serves_and_the_old_one_keeps_its_tag_until_all_do() {
+    let mut world = World::new();
+    for id in 5..=8 {
+        world.runners.push(runner(id, "green", false));
+    }
+    let first = world.plan("green", MoveState::Moving);
+    world.apply(&first.steps[..2]);
+    let few = world.plan("green", MoveState::Moving);
+    assert_eq!(few.steps.iter().map(Step::kind).collect::<Vec<_>>(), ["add_tag"; 4], "2 of 6 serve: {few}");
+    world.apply(&first.steps[2..3]);
+    let half = world.plan("green", MoveState::Moving);
+    assert_eq!(half.phase, Some(Phase::Prepare));
+    assert_eq!(
+        half.steps.iter().map(Step::kind).collect::<Vec<_>>(),
+        ["add_tag", "add_tag", "add_tag", "switch_dns"],
+        "{half}"
+    );
+    assert!(half.to_string().contains("switch:\n  + switch runner.company.test."), "{half}");
+    world.apply(&half.steps[3..]);
+    let left = world.plan("green", MoveState::Moving);
+    assert_eq!(left.steps.iter().map(Step::kind).collect::<Vec<_>>(), ["add_tag"; 3], "{left}");
+    assert!(!left.complete && world.withheld("green", MoveState::Moving).contains("phase_before"), "{left}");
+
+    // One that is paused serves nobody.
+    let mut world = World::new();
+    let first = world.plan("green", MoveState::Moving);
+    world.apply(&first.steps[..1]);
+    world.runners[2].paused = true;
+    let paused = world.plan("green", MoveState::Moving);
+    assert_eq!(paused.steps.iter().map(Step::kind).collect::<Vec<_>>(), ["add_tag"], "{paused}");
+}
+
+#[test]
 fn nothing_is_planned_from_what_could_not_be_seen() {
     let world = World::new();
     let fleet = &world.topology.fleets[&rnd()];
@@ -324,7 +357,8 @@ proptest! {
         }
     }
 
-    /// Foreign runners, tags and names are never touched, and only the first phase with work is planned.
+    /// Foreign runners, tags and names are never touched, and only the first phase with work is planned; the name may
+    /// follow beside what is left to prepare, once enough serves.
     #[test]
     fn nothing_unmanaged_is_touched((world, to, moving) in anyhow()) {
         let state = if moving { MoveState::Moving } else { MoveState::Done };
@@ -345,8 +379,19 @@ proptest! {
                 }
             }
         }
-        let kinds: BTreeSet<_> = plan.steps.iter().map(Step::kind).collect();
-        prop_assert!(kinds.len() <= 1, "{plan}");
+        let kinds: Vec<&str> =
+            plan.steps.iter().map(Step::kind).collect::<BTreeSet<_>>().into_iter().collect();
+        prop_assert!(kinds.len() <= 1 || kinds == ["add_tag", "switch_dns"], "{plan}");
+        if kinds.contains(&"switch_dns") {
+            let fleet = &world.topology.fleets[&rnd()];
+            let pool = &assigned.pools[&cluster(&to)];
+            let serving = pool.iter().filter(|r| !r.paused && r.tags.contains(&fleet.routing_tag)).count();
+            prop_assert!(serving > 0, "{plan}");
+            prop_assert!(
+                kinds == ["switch_dns"] || serving as f64 >= fleet.thresholds.failover * pool.len() as f64,
+                "{plan}"
+            );
+        }
         prop_assert!(!plan.complete || plan.steps.is_empty());
     }
 }

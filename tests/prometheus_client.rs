@@ -74,7 +74,7 @@ fn queries(change: &[(Question, &str)]) -> Queries {
 
 async fn ask(urls: &[Url], timeout: Duration, queries: Queries, at: Timestamp) -> FleetEvidence {
     let servers = Servers::new(urls, timeout, 2, None, None).unwrap();
-    let Evidence { mut fleets } = servers.evidence(&BTreeMap::from([(rnd(), queries)]), at).await;
+    let Evidence { mut fleets, .. } = servers.evidence(&BTreeMap::from([(rnd(), queries)]), at).await;
     fleets.remove(&rnd()).unwrap()
 }
 
@@ -201,6 +201,101 @@ async fn a_series_that_names_no_cluster_or_one_twice_spoils_its_answer() {
     assert_eq!(said(&evidence, Question::GitlabUnreachable, 0), Ok(vec![]));
     assert_eq!(evidence.managers.len(), 1);
     assert_eq!(evidence.managers["s_1"].len(), 2, "one token, two clusters");
+}
+
+/// The Date of an answer tells a wrong clock; a server that does not answer tells nothing, and an old answer neither.
+#[tokio::test]
+async fn the_clock_of_every_server_that_answers_is_compared() {
+    static DATE: std::sync::Mutex<Option<String>> = std::sync::Mutex::new(None);
+    let url = server(|_, _| {
+        Box::pin(async {
+            let mut response = vector(json!([]));
+            if let Some(date) = DATE.lock().unwrap().clone() {
+                response.headers_mut().insert("date", date.parse().unwrap());
+            }
+            response
+        })
+    })
+    .await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    drop(listener);
+    let servers = Servers::new(&[url.clone(), gone], PATIENCE, 2, None, None).unwrap();
+    let asked = BTreeMap::from([(rnd(), queries(&[]))]);
+    let clocks = async || servers.evidence(&asked, clock()).await;
+
+    let honest = clocks().await;
+    assert_eq!(honest.clocks.len(), 1, "{honest:?}");
+    assert_eq!(honest.clock_off(), None, "the server says the time of this machine");
+    let behind = clock() - SignedDuration::from_mins(4);
+    *DATE.lock().unwrap() = Some(behind.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    let off = clocks().await;
+    let (name, ahead) = off.clock_off().expect("four minutes");
+    assert_eq!(name, url.as_str().trim_end_matches('/'));
+    assert!(ahead >= SignedDuration::from_secs(230), "{ahead:?}");
+    *DATE.lock().unwrap() = Some("noon".to_owned());
+    assert_eq!(clocks().await.clocks.len(), 0, "no time at all");
+}
+
+/// As Thanos answers with `partial_response` while a store is out of reach, Prometheus with a broken remote read, and
+/// Prometheus about its own query.
+#[tokio::test]
+async fn an_answer_with_a_warning_is_no_evidence_and_a_remark_spoils_nothing() {
+    let url = server(|asked, _| {
+        Box::pin(async move {
+            let query = asked["query"].trim_start_matches("timestamp(").trim_end_matches("\n)");
+            let stamps = asked["query"].starts_with("timestamp(");
+            let mut body = json!({ "status": "success", "data": { "resultType": "vector", "result": [
+                { "metric": { "runner_cluster": "green", "system_id": "s_1" }, "value": [1_800_000_000, "1"] },
+            ]}});
+            match query {
+                "fleet_alive" => body["warnings"] = json!([
+                    "receive series from Addr: 10.0.0.7:10901 LabelSets: {prometheus=\"blue\"} MinTime: 0 MaxTime: 1: rpc error: \
+                     code = Unavailable desc = connection error"
+                ]),
+                "fleet_able" => body["warnings"] = json!(["remote_read: remote server returned 503"]),
+                // Only one of the two queries is partial.
+                "fleet_able_count" if stamps => body["warnings"] = json!(["No StoreAPIs matched for this query"]),
+                "fleet_gitlab_unreachable" => {
+                    body["warnings"] = json!(["PromQL info: metric might not be a counter: \"fleet\" (1:1)"]);
+                }
+                "fleet_cluster_api" => {
+                    body["infos"] = json!(["PromQL info: metric might not be a counter: \"fleet\" (1:1)"]);
+                    body["warnings"] = serde_json::Value::Null;
+                }
+                "polls" => body["warnings"] = json!(["a store is out of reach"]),
+                _ => {}
+            }
+            axum::Json(body).into_response()
+        })
+    })
+    .await;
+    let evidence = ask(&[url], PATIENCE, queries(&[]), at(0)).await;
+    for (question, warning) in [
+        (Question::Alive, "receive series from Addr: 10.0.0.7:10901"),
+        (Question::Able, "remote_read: remote server returned 503"),
+        (Question::AbleCount, "No StoreAPIs matched for this query"),
+    ] {
+        let why = said(&evidence, question, 0).unwrap_err();
+        assert!(why.starts_with("answered with a warning, so that a part may be missing: "), "{why}");
+        assert!(why.contains(warning), "{why}");
+        let reading =
+            evidence.reading(question, &cluster("green"), at(0), SignedDuration::from_hours(24 * 365 * 60));
+        assert!(matches!(reading.judge(|_| true), Verdict::Inconclusive(why) if why.contains(warning)));
+    }
+    let green = Ok(vec![("green".to_owned(), 1.0)]);
+    assert_eq!(
+        said(&evidence, Question::GitlabUnreachable, 0),
+        green,
+        "a remark, as Prometheus before 2.54 sends it"
+    );
+    assert_eq!(said(&evidence, Question::ClusterApi, 0), green, "a remark");
+    assert_eq!(said(&evidence, Question::GitopsBroken, 0), green, "nothing beside it");
+    assert_eq!(
+        evidence.managers["s_1"],
+        [cluster("green")].into(),
+        "what is there can only find more that share a token"
+    );
 }
 
 #[tokio::test]

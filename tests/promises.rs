@@ -5,7 +5,7 @@ use switchyard::{
     model::{Action, Gate, MoveState, RunnerId, SignalState, SignedDuration, Step, StepOutcome, TagChange},
     reconcile::Wake,
     store::HistoryEntry,
-    world::sim::WriteFault,
+    world::sim::{PrometheusFault, WriteFault},
 };
 use switchyard_lab::{
     harness::Harness,
@@ -71,6 +71,114 @@ async fn promise_1_the_failed_side_keeps_the_tag_while_the_standby_cannot_be_tag
     assert_eq!(happened(&harness), [""; 0]);
     assert_eq!(harness.holders(), ["blue"]);
     assert!(harness.fleet().moving);
+}
+
+/// GitLab takes at most 50 tags on a runner.
+fn fill(runner: &mut switchyard::model::Runner) {
+    runner.tags.extend((0..49).map(|n| format!("extra-{n}").parse().expect("a tag")));
+}
+
+#[tokio::test]
+async fn promise_1_one_refused_record_keeps_neither_the_name_at_the_dead_cluster_nor_the_tag_from_the_others()
+{
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.change_runner(4, fill);
+    harness.settle().await;
+    assert_eq!(happened(&harness), ["+3", "dns"], "{:?}", harness.fleet().plan);
+    assert_eq!(harness.world.dns(&rnd()), GREEN);
+    assert_eq!(
+        harness.holders(),
+        ["blue", "green"],
+        "the failed side keeps the tag until all of green have it"
+    );
+    assert!(harness.fleet().moving);
+    harness.change_runner(4, |runner| runner.tags.retain(|tag| !tag.as_str().starts_with("extra-")));
+    for _ in 0..3 {
+        harness.world.pass(10);
+        harness.settle().await;
+    }
+    assert_eq!(happened(&harness), ["+3", "dns", "+4", "-1", "-2"]);
+}
+
+/// Somebody moved the tag in GitLab; when the cluster that carries it dies, that is a failover like any other.
+#[tokio::test]
+async fn promise_3_a_fleet_moved_by_hand_stays_and_leaves_only_a_cluster_that_died() {
+    let mut harness = adopted().await;
+    for (runner, has) in [(1, false), (2, false), (3, true), (4, true)] {
+        harness.change_runner(runner, |runner| {
+            let tag: switchyard::model::Tag = "rnd-runner".parse().expect("a tag");
+            if has {
+                runner.tags.insert(tag)
+            } else {
+                runner.tags.remove(&tag)
+            };
+        });
+    }
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Drifted, "{}", harness.fleet().sentence);
+    assert_eq!(happened(&harness), [""; 0], "nobody fights it");
+
+    let since = harness.second() - 60;
+    harness.hear(signal(Action::Failover, Some("green"), since, SignalState::Firing)).await;
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::Confirmed), "{}", harness.fleet().sentence);
+    harness.alive(&[("blue", 0.5), ("green", 0.0)]);
+    harness.settle().await;
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::TargetAble), "{}", harness.fleet().sentence);
+    assert_eq!(happened(&harness), [""; 0]);
+    harness.alive(&[("blue", 1.0), ("green", 0.0)]);
+    harness.settle().await;
+    assert_eq!(happened(&harness), ["+1", "+2", "-3", "-4"], "{}", harness.fleet().sentence);
+    let decision = harness.decision().await.expect("a decision");
+    assert_eq!((decision.from, decision.to), (Some(cluster("green")), cluster("blue")));
+    assert_eq!(
+        decision.reason,
+        "green fails rnd: SwitchyardFailover (green carries the tag by hand, blue should)"
+    );
+}
+
+#[tokio::test]
+async fn promise_3_one_command_keeps_what_was_moved_by_hand_or_takes_it_back() {
+    for (to, steps) in [("green", vec!["dns"]), ("blue", vec!["+1", "+2", "-3", "-4"])] {
+        let mut harness = adopted().await;
+        for runner in 1..=4 {
+            harness.change_runner(runner, |runner| {
+                let tag: switchyard::model::Tag = "rnd-runner".parse().expect("a tag");
+                if !runner.tags.remove(&tag) {
+                    runner.tags.insert(tag);
+                }
+            });
+        }
+        harness.settle().await;
+        let said = harness.fleet().sentence;
+        assert!(
+            said.contains(&format!("`switchyard switch rnd --from blue --to {to} --reason …`")),
+            "{said}"
+        );
+        harness.request(Some("blue"), to).await;
+        harness.settle().await;
+        assert_eq!(happened(&harness), steps, "{to}: {}", harness.fleet().sentence);
+        assert_eq!(harness.fleet().outcome, Outcome::Steady, "{}", harness.fleet().sentence);
+        // Nothing is left to set right.
+        let id = harness.request(Some(to), to).await;
+        harness.settle().await;
+        assert_eq!(harness.status.borrow().answers[&id].outcome, Outcome::Steady);
+    }
+}
+
+#[tokio::test]
+async fn promise_2_a_partial_answer_blocks() {
+    let mut harness = adopted().await;
+    harness.blue_dies().await;
+    harness.world.state().break_prometheus(0, Some(PrometheusFault::Partial), None);
+    harness.settle().await;
+    assert_eq!(happened(&harness), [""; 0]);
+    assert_eq!(harness.fleet().outcome, Outcome::Held(Gate::EyesOpen));
+    assert!(harness.fleet().sentence.contains("answered with a warning"), "{}", harness.fleet().sentence);
+    harness.world.state().break_prometheus(0, None, None);
+    harness.settle().await;
+    assert_eq!(harness.holders(), ["green"]);
 }
 
 #[tokio::test]
@@ -366,7 +474,7 @@ async fn a_move_of_a_fleet_that_is_no_longer_configured_does_not_hurry_the_loop(
 #[tokio::test]
 async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
     use switchyard::{
-        model::{Fence, Override, OverrideKind, Phase},
+        model::{Fence, Override, OverrideKind},
         store::Started,
     };
     let mut harness = failed_over().await;
@@ -387,7 +495,7 @@ async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
     };
     harness.set(pause).await;
     let fence = Fence::new(rnd(), harness.fleet().generation);
-    let started = harness.store.steps_started(&fence, Phase::Retire, &planned, harness.now()).await.unwrap();
+    let started = harness.store.steps_started(&fence, &planned, harness.now()).await.unwrap();
     assert_eq!(started, Started::Paused);
     let begun = harness.store.unfinished_steps().await.unwrap();
     assert_eq!(begun, [], "nothing was written");

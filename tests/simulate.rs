@@ -7,7 +7,7 @@ use std::{fs, path::PathBuf};
 
 use switchyard::{
     decide::{Judges, judges},
-    model::{Gate, Leadership, MoveKind},
+    model::{Gate, Leadership, MoveKind, Override, OverrideKind},
     simulate::{Report, Story, parse, play},
 };
 use switchyard_lab::values::Case;
@@ -99,13 +99,25 @@ async fn switching_off_any_single_gate_is_noticed() {
     let stories = stories();
     let mut unnoticed = Vec::new();
     for (gate, judges) in Gate::ALL.into_iter().zip(WITHOUT) {
-        if gate == Gate::Leader {
-            // A simulated store has one process: the pure judgement of one that stands by.
-            let mut case = Case::blue_dies();
-            case.leadership = Leadership::StandsBy { leader: None };
+        // A simulated store has one process, and the transaction of a decision looks for a pause once more: these two are
+        // proven by the pure judgement.
+        let mut case = Case::blue_dies();
+        match gate {
+            Gate::Leader => case.leadership = Leadership::StandsBy { leader: None },
+            Gate::NotPaused => case.overrides.push(Override {
+                fleet: None,
+                kind: OverrideKind::Pause,
+                reason: "network works".into(),
+                author: "ada".into(),
+                since: case.now,
+                until: None,
+            }),
+            _ => {}
+        }
+        if matches!(gate, Gate::Leader | Gate::NotPaused) {
             assert!(case.decide().decision.is_none());
             case.judges = judges;
-            assert!(case.decide().decision.is_some(), "leader is not what held");
+            assert!(case.decide().decision.is_some(), "{gate} is not what held");
             continue;
         }
         let mut noticed = false;

@@ -22,7 +22,8 @@
 //! - Webhook and `/api/v2/alerts` name the same episode alike. The API cuts `startsAt` to milliseconds and the webhook
 //!   does not, so here both are cut.
 //! - A firing alert of the webhook carries `endsAt` in the year 1; one of the API carries the time at which it expires
-//!   unless Prometheus sends it again. Neither is an end.
+//!   unless Prometheus sends it again. Neither is an end. What the API lists has not ended: it leaves out what has, by its
+//!   own clock, which need not agree with ours.
 //! - `startsAt` in the future is kept as it is: whoever asks how long an alert has been firing must not go below 0.
 //! - What the API shows as silenced, inhibited or not yet processed is [`Muted`]: the webhook would not have come.
 //!   Only a watchdog counts all the same, because it cannot move anything. See [`stale()`] for what that ends.
@@ -301,13 +302,10 @@ fn one(alert: Alert, topology: &Topology, now: Timestamp) -> Result<Taken, Refus
             "resolved" => (SignalState::Resolved, now),
             other => return Err((Ignored::UnknownStatus, format!("status {}", shown(other)))),
         },
+        // Never later than now: a clock that runs ahead must not keep a watchdog fresh.
         Status::Api { .. } => {
-            let state = match ends_at {
-                Some(end) if end <= now => SignalState::Resolved,
-                _ => SignalState::Firing,
-            };
-            // Never later than now: a clock that runs ahead must not keep a watchdog fresh.
-            (state, time("updatedAt", alert.updated_at.as_deref())?.map_or(now, |at| at.min(now)))
+            let seen = time("updatedAt", alert.updated_at.as_deref())?.map_or(now, |at| at.min(now));
+            (SignalState::Firing, seen)
         }
     };
     let signal = Signal {

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use crate::transport::{self, Transport};
+use crate::transport::{self, Reply, Transport};
 
 /// Larger than any list that a filter on one label leaves.
 const LONGEST: usize = 16 << 20;
@@ -63,6 +63,9 @@ pub struct Status {
     /// Since when it runs. One that is younger than two resend delays of Prometheus (a minute each by default) may not
     /// have heard of every alert yet: it does not keep them over a restart.
     pub uptime: Timestamp,
+    /// The time by its own clock when it answered, if it says so.
+    #[serde(skip)]
+    pub now: Option<Timestamp>,
 }
 
 /// The state of the cluster of Alertmanagers.
@@ -80,8 +83,10 @@ pub struct Version {
 }
 
 impl Status {
-    /// Whether it has been up for `age` and has settled, so that its list may be taken for complete.
+    /// Whether it has been up for `age` and has settled, so that its list may be taken for complete. Its own clock counts;
+    /// `now` is for one that does not tell it.
     pub fn knows_all(&self, now: Timestamp, age: SignedDuration) -> bool {
+        let now = self.now.unwrap_or(now);
         self.cluster.status != "settling" && now.duration_since(self.uptime) >= age
     }
 }
@@ -118,7 +123,7 @@ impl Client {
             .append_pair("inhibited", "true")
             .append_pair("unprocessed", "true")
             .append_pair("filter", "switchyard!=\"\"");
-        self.get(url).await
+        Ok(self.get(url).await?.body)
     }
 
     /// How the Alertmanager itself is doing.
@@ -126,15 +131,17 @@ impl Client {
     /// # Errors
     /// When there is no usable answer.
     pub async fn status(&self) -> Result<Status, Error> {
-        let body = self.get(self.transport.url("api/v2/status")).await?;
-        serde_json::from_slice(&body).map_err(Error::Form)
+        let reply = self.get(self.transport.url("api/v2/status")).await?;
+        let status: Status = serde_json::from_slice(&reply.body).map_err(Error::Form)?;
+        Ok(Status { now: reply.date, ..status })
     }
 
-    async fn get(&self, url: Url) -> Result<Vec<u8>, Error> {
-        let (status, body) = self.transport.read(self.transport.client.get(url), LONGEST).await?;
-        if status != StatusCode::OK {
-            return Err(Error::Status { status: status.as_u16(), excerpt: transport::excerpt(&body) });
+    async fn get(&self, url: Url) -> Result<Reply, Error> {
+        let reply = self.transport.read(self.transport.client.get(url), LONGEST).await?;
+        if reply.status != StatusCode::OK {
+            let (status, excerpt) = (reply.status.as_u16(), transport::excerpt(&reply.body));
+            return Err(Error::Status { status, excerpt });
         }
-        Ok(body)
+        Ok(reply)
     }
 }

@@ -162,6 +162,16 @@ async fn gitlab(config: &Config) -> Vec<About> {
                 ),
             ));
         }
+        if let Some(cloned) = assigned.cloned_system() {
+            found.push(about(
+                format!("fleets.{}.pools", fleet.name),
+                Finding::new(
+                    Severity::Warning,
+                    cloned.to_string(),
+                    "give each machine its own machine-id, and its runner a new .runner_system_id",
+                ),
+            ));
+        }
         for runner in &assigned.foreign {
             found.push(about(
                 format!("fleets.{}.routing_tag", fleet.name),

@@ -59,6 +59,8 @@ pub(super) fn explain(fleets: &[Value]) -> String {
                 }
             }
             let mut head = vec![text(fleet, "sentence").to_owned()];
+            let warnings = fleet.get("warnings").and_then(Value::as_array).into_iter().flatten();
+            head.extend(warnings.filter_map(Value::as_str).map(|warning| format!("warning: {warning}")));
             if let Some(proposal) = fleet.get("proposal").filter(|proposal| proposal.is_object()) {
                 let (kind, to, until) =
                     (text(proposal, "kind"), text(proposal, "to"), text(proposal, "until"));
@@ -152,12 +154,12 @@ mod tests {
 
     #[test]
     fn gates_are_shown_with_what_they_saw() {
-        let fleets = [json!({"sentence": "rnd is held by blue.", "gates": [
+        let fleets = [json!({"sentence": "rnd is held by blue.", "warnings": ["two are one."], "gates": [
             {"gate": "enabled", "open": true, "saw": "enabled = true"},
             {"gate": "confirmed", "open": false, "idle": true, "saw": "blue alive: 1.00", "runbook": "gates#confirmed"},
             {"gate": "target_able", "open": false, "saw": "green polls well: 0.00", "query": "up",
              "runbook": "gates#target_able"}]})];
-        let wanted = "rnd is held by blue.\n  open    enabled      enabled = true\n  idle    confirmed    blue alive: \
+        let wanted = "rnd is held by blue.\nwarning: two are one.\n  open    enabled      enabled = true\n  idle    confirmed    blue alive: \
                       1.00\n  CLOSED  target_able  green polls well: 0.00\n                       asked: up\n              \
                       \u{20}        see: gates#target_able\n";
         assert_eq!(super::explain(&fleets), wanted);

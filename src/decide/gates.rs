@@ -1,8 +1,8 @@
 //! The gates: each one a pure verdict with what it saw.
 
 use crate::model::{
-    Action, ClusterName, Gate, GateReport, MoveKind, MoveState, Override, Park, Question, Reading, Seen,
-    Signal, SignalState, SignedDuration, Timestamp, Verdict,
+    Action, CLOCK_OFF, ClusterName, Gate, GateReport, MoveKind, MoveState, Override, Park, Question, Reading,
+    Seen, Signal, SignalState, SignedDuration, Timestamp, Verdict,
 };
 
 use super::{Asked, Gates, View, fresh};
@@ -158,6 +158,15 @@ impl View<'_> {
     }
 
     fn eyes_open(&self) -> Judged {
+        // Before anything that is judged by its age.
+        if let Some((server, ahead)) = self.input.observation.evidence.clock_off() {
+            let side = if ahead.is_positive() { "ahead of" } else { "behind" };
+            let saw = format!(
+                "the clock of this machine is {:#} {side} that of {server}, and no Prometheus agrees with it; {CLOCK_OFF:#} allowed",
+                whole(ahead.abs())
+            );
+            return judged(false, saw);
+        }
         let limits = &self.input.topology.limits;
         let watchdog = self
             .input

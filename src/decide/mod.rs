@@ -158,7 +158,10 @@ impl<'a> View<'a> {
             );
             return self.pass(Outcome::Moving, sentence, self.watch(holder));
         }
-        if let Some(wish) = self.failover(&latest.to) {
+        // What dies is the cluster that carries the tag, whoever gave it. What a failed move left is for a person.
+        let carrier = self.carrier(&latest.to).filter(|_| latest.state == MoveState::Done);
+        let wish = carrier.and_then(|carrier| self.failover(carrier)).or_else(|| self.failover(&latest.to));
+        if let Some(wish) = wish {
             return self.propose(&wish);
         }
         if let Some(wish) = self.failback(&latest.to) {
@@ -181,17 +184,60 @@ impl<'a> View<'a> {
         };
         let seen = runners.holders(&self.fleet.routing_tag);
         if seen != [&latest.to] {
-            let seen: Vec<&str> = seen.iter().map(|c| c.as_str()).collect();
-            let carry = if seen.len() > 1 { "carry" } else { "carries" };
-            let seen = if seen.is_empty() { "nobody".to_owned() } else { seen.join(" and ") };
-            let sentence = format!(
-                "{name} has drifted: {} shall hold it, {seen} {carry} the tag {}.",
-                latest.to, self.fleet.routing_tag
-            );
-            return self.pass(Outcome::Drifted, sentence, gates);
+            return self.pass(Outcome::Drifted, self.drifted(&latest.to, &seen), gates);
         }
         let sentence = format!("{name} is held by {} (generation {}).", latest.to, latest.generation);
         self.pass(Outcome::Steady, sentence, gates)
+    }
+
+    /// The cluster that alone carries the tag, although `holder` shall hold the fleet: somebody moved it by hand.
+    fn carrier(&self, holder: &ClusterName) -> Option<&'a ClusterName> {
+        match self.runners?.holders(&self.fleet.routing_tag).as_slice() {
+            [carrier] if *carrier != holder => Some(*carrier),
+            _ => None,
+        }
+    }
+
+    /// What is, and how a person settles it. With several carriers, those that shall not hold the fleet lose the tag by
+    /// themselves, as long as the holder is proven able.
+    fn drifted(&self, holder: &ClusterName, carriers: &[&ClusterName]) -> String {
+        let Fleet { name, routing_tag, .. } = self.fleet;
+        let switch = format!("`switchyard switch {name} --from {holder} --to");
+        match carriers {
+            [] => format!(
+                "{name} has drifted: {holder} shall hold it, nobody carries the tag {routing_tag}; give it back with \
+                 {switch} {holder} --reason …`."
+            ),
+            [carrier] => format!(
+                "{name} has drifted: {holder} shall hold it, {carrier} carries the tag {routing_tag}; keep that with \
+                 {switch} {carrier} --reason …`, or take it back with {switch} {holder} --reason …`."
+            ),
+            several => {
+                let several: Vec<&str> = several.iter().map(|c| c.as_str()).collect();
+                format!(
+                    "{name} has drifted: {holder} shall hold it, {} carry the tag {routing_tag}.",
+                    several.join(" and ")
+                )
+            }
+        }
+    }
+
+    /// Whether all that is seen is as it shall be when `holder` holds the fleet; what cannot be seen differs in nothing.
+    pub(super) fn is_held_by(&self, holder: &ClusterName) -> bool {
+        let tag = &self.fleet.routing_tag;
+        let pools = self.runners.into_iter().flat_map(|runners| &runners.pools);
+        let tagged = pools
+            .flat_map(|(cluster, pool)| pool.iter().map(move |runner| (cluster, runner)))
+            .all(|(cluster, runner)| runner.tags.contains(tag) == (cluster == holder));
+        let named = || {
+            let view = self.input.observation.dns.get(&self.fleet.name);
+            match (self.fleet.record_set(holder), view.map(|view| &view.primary)) {
+                (Some(wanted), Some(Seen::Known(seen))) => *seen == wanted,
+                (Some(_), Some(Seen::Absent)) => false,
+                _ => true,
+            }
+        };
+        tagged && named()
     }
 
     /// Why the fleet's records cannot be told apart, if they cannot.
@@ -263,14 +309,21 @@ impl<'a> View<'a> {
         self.latest.map(|d| d.generation).or_else(marked).unwrap_or_default().next()
     }
 
-    /// The failover that a signal asks for.
+    /// The failover that a signal asks for. A cluster to which somebody has moved the tag by hand comes first: a rescue is
+    /// completed and not fought.
     fn failover(&self, holder: &'a ClusterName) -> Option<Wish<'a>> {
         let signal = self.firing(Action::Failover, holder)?;
         let failing = |c: &ClusterName| self.firing(Action::Failover, c).is_some();
-        let candidates = match &signal.target {
+        let mut candidates: Vec<&ClusterName> = match &signal.target {
             Some(target) => self.fleet.prefer.iter().filter(|c| *c == target && *c != holder).collect(),
             None => self.fleet.prefer.iter().filter(|c| *c != holder && !failing(c)).collect(),
         };
+        let carrier = self.carrier(holder);
+        candidates.sort_by_key(|c| Some(*c) != carrier);
+        let decided = self.latest.map(|d| &d.to).filter(|decided| *decided != holder);
+        let by_hand = decided.map_or_else(String::new, |decided| {
+            format!(" ({holder} carries the tag by hand, {decided} should)")
+        });
         let nowhere = match &signal.target {
             Some(target) if target == holder => {
                 format!("the alert names {target} as the target, and that is the cluster that fails")
@@ -287,7 +340,7 @@ impl<'a> View<'a> {
             nowhere,
             signal: Some(signal),
             reason: format!(
-                "{holder} fails {}: {}",
+                "{holder} fails {}: {}{by_hand}",
                 self.fleet.name,
                 signal.labels.get("alertname").map_or("an alert without a name", String::as_str)
             ),

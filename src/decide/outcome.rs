@@ -38,7 +38,7 @@ pub enum Outcome {
     UnknownCluster,
     /// A person's request overrides a gate that is open, or that does not judge it, or that nobody may override.
     NothingToOverride,
-    /// A person's request waited, and a later one took its place.
+    /// A person's request waited, and a later one took its place; or another decision about the fleet came first.
     Superseded,
 }
 

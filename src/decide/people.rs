@@ -103,7 +103,8 @@ impl<'a> View<'a> {
             let sentence = format!("{name} has no pool in {}.", request.to);
             return Judgement::Refused(Outcome::UnknownCluster, sentence);
         };
-        if holder == Some(to) && failed.is_none() {
+        // What was changed by hand since may be set right.
+        if holder == Some(to) && failed.is_none() && self.is_held_by(to) {
             return Judgement::Refused(Outcome::Steady, format!("{name} is held by {to} already."));
         }
         let pause = Override::pause(self.input.overrides, name, self.input.now);
@@ -259,7 +260,7 @@ impl<'a> View<'a> {
                         proposal.id,
                         proposal.until,
                         proposal.id,
-                        asked.from.map_or("none", ClusterName::as_str)
+                        self.latest.map_or("none", |d| d.to.as_str())
                     ),
                 )
             },

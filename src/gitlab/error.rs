@@ -14,7 +14,7 @@ pub enum Error {
     #[error("GitLab client: cannot set up TLS")]
     Tls(#[source] reqwest::Error),
     /// No connection came about: nothing was sent.
-    #[error("{operation}: cannot connect to GitLab")]
+    #[error("{}: cannot connect to GitLab", words(.operation))]
     Connect {
         /// The request.
         operation: &'static str,
@@ -22,19 +22,19 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The deadline for sending had passed: nothing was sent.
-    #[error("{operation}: not sent, because another process may lead by now")]
+    #[error("{}: not sent, because another process may lead by now", words(.operation))]
     TooLate {
         /// The request.
         operation: &'static str,
     },
     /// No whole answer in time. The request may have been carried out.
-    #[error("{operation}: no answer from GitLab within the time-out")]
+    #[error("{}: no answer from GitLab within the time-out", words(.operation))]
     Timeout {
         /// The request.
         operation: &'static str,
     },
     /// The connection broke before any answer. The request may have been carried out.
-    #[error("{operation}: the connection to GitLab broke before an answer came")]
+    #[error("{}: the connection to GitLab broke before an answer came", words(.operation))]
     Lost {
         /// The request.
         operation: &'static str,
@@ -42,7 +42,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The answer was a success, but its body broke off.
-    #[error("{operation}: the answer of GitLab ({status}) broke off")]
+    #[error("{}: the answer of GitLab ({status}) broke off", words(.operation))]
     Body {
         /// The request.
         operation: &'static str,
@@ -52,7 +52,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// GitLab said no.
-    #[error("{operation}: GitLab answered {status}: {message}")]
+    #[error("{}: GitLab answered {status}: {message}", words(.operation))]
     Status {
         /// The request.
         operation: &'static str,
@@ -62,7 +62,7 @@ pub enum Error {
         message: String,
     },
     /// GitLab asks for fewer requests.
-    #[error("{operation}: GitLab limits the request rate{}: {message}", wait_text(*.retry_after))]
+    #[error("{}: GitLab limits the request rate{}: {message}", words(.operation), wait_text(*.retry_after))]
     RateLimited {
         /// The request.
         operation: &'static str,
@@ -72,7 +72,7 @@ pub enum Error {
         message: String,
     },
     /// The body is longer than any answer should be.
-    #[error("{operation}: the answer of GitLab is larger than {limit} bytes")]
+    #[error("{}: the answer of GitLab is larger than {limit} bytes", words(.operation))]
     TooLarge {
         /// The request.
         operation: &'static str,
@@ -80,7 +80,7 @@ pub enum Error {
         limit: usize,
     },
     /// A success that is not JSON: a sign-in page, a proxy's page.
-    #[error("{operation}: GitLab answered {status} with something that is not JSON: {excerpt}")]
+    #[error("{}: GitLab answered {status} with something that is not JSON: {excerpt}", words(.operation))]
     NotJson {
         /// The request.
         operation: &'static str,
@@ -90,7 +90,7 @@ pub enum Error {
         excerpt: String,
     },
     /// JSON of another shape than the API documents.
-    #[error("{operation}: the answer of GitLab is not understood")]
+    #[error("{}: the answer of GitLab is not understood", words(.operation))]
     Shape {
         /// The request.
         operation: &'static str,
@@ -98,7 +98,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// An error inside a GraphQL answer.
-    #[error("{operation}: GitLab answered with a GraphQL error: {message}")]
+    #[error("{}: GitLab answered with a GraphQL error: {message}", words(.operation))]
     Graphql {
         /// The request.
         operation: &'static str,
@@ -106,7 +106,7 @@ pub enum Error {
         message: String,
     },
     /// A list that could not be read whole.
-    #[error("{operation}: the list could not be read whole: {why}")]
+    #[error("{}: the list could not be read whole: {why}", words(.operation))]
     Incomplete {
         /// The request.
         operation: &'static str,
@@ -116,6 +116,23 @@ pub enum Error {
     /// The group or project is not there, or the token may not see it.
     #[error("{0} does not exist or is not visible to the access token")]
     Scope(String),
+}
+
+/// What a request is for: the name that metrics have for it is none for people.
+fn words(operation: &str) -> &str {
+    match operation {
+        "list_runners" | "graphql_list_runners" => "listing the runners",
+        "get_runner" | "graphql_get_runners" => "looking at a runner",
+        "list_runner_managers" => "listing a runner's processes",
+        "list_runner_jobs" => "listing a runner's jobs",
+        "get_pipeline" => "looking at a pipeline",
+        "list_pipeline_jobs" => "listing a pipeline's jobs",
+        "update_runner" => "changing a runner",
+        "token_self" => "looking at the access token",
+        "version" => "asking for GitLab's version",
+        "graphql_probe" => "trying GraphQL",
+        other => other,
+    }
 }
 
 fn wait_text(retry_after: Option<Duration>) -> String {
@@ -249,6 +266,33 @@ fn flatten(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every request of this module says in words what it is for.
+    #[test]
+    fn no_name_of_an_operation_is_shown_to_people() {
+        let sources = [
+            include_str!("check.rs"),
+            include_str!("graphql.rs"),
+            include_str!("in_flight.rs"),
+            include_str!("rest.rs"),
+            include_str!("write.rs"),
+        ];
+        let operation = regex::Regex::new(
+            r#"(?:http\.get\(|send_json\(|operation: |ask\(|: &str = )"([a-z]+(?:_[a-z]+)+)""#,
+        );
+        let operation = operation.unwrap();
+        let mut names: Vec<&str> = sources
+            .iter()
+            .flat_map(|text| operation.captures_iter(text))
+            .map(|c| c.extract::<1>().1[0])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        assert!(names.len() >= 9, "{names:?}");
+        for name in names {
+            assert_ne!(words(name), name);
+        }
+    }
 
     #[test]
     fn every_shape_of_a_refusal_is_readable() {

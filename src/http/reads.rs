@@ -35,6 +35,8 @@ pub(super) struct Explanation {
     at: Option<Timestamp>,
     outcome: Outcome,
     sentence: String,
+    /// What else a person should know.
+    warnings: Vec<String>,
     gates: Vec<ExplainedGate>,
     /// The automatic move that waits for a person.
     proposal: Option<Proposal>,
@@ -137,6 +139,7 @@ pub(super) async fn explain(
         at,
         outcome: f.outcome,
         sentence: f.sentence.clone(),
+        warnings: f.warnings.clone(),
         gates: f.gates.iter().map(&explained).collect(),
         proposal: f.proposal.clone(),
         waiting: f.waiting.clone(),

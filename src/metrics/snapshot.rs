@@ -49,6 +49,16 @@ impl Collector for Snapshot {
             None,
             status.prometheus.iter().map(|(server, up)| (vec![("server", server.as_str())], f64::from(*up))),
         )?;
+        family(
+            e,
+            "clock_ahead",
+            "How far the clock of this machine is ahead of a Prometheus server's; negative when it is behind.",
+            Some(&Unit::Seconds),
+            status
+                .clocks
+                .iter()
+                .map(|(server, ahead)| (vec![("server", server.as_str())], ahead.as_secs_f64())),
+        )?;
         per_fleet(e, "fleet_enabled", "Whether Switchyard may move the fleet.", &status, |f| {
             Some(f64::from(f.enabled))
         })?;

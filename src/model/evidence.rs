@@ -9,6 +9,8 @@ use super::{ClusterName, FleetName};
 
 /// How far a Prometheus server's clock may be ahead.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+/// Beyond this, ages and times of alerts cannot be trusted: a quarter of the default `limits.evidence_max_age`.
+pub const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is asked about every cluster of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,6 +111,18 @@ pub struct FleetEvidence {
 pub struct Evidence {
     /// By fleet.
     pub fleets: BTreeMap<FleetName, FleetEvidence>,
+    /// How far this machine's clock is ahead of each server's that tells the time, or behind it (negative).
+    #[serde(default)]
+    pub clocks: BTreeMap<String, SignedDuration>,
+}
+
+impl Evidence {
+    /// The server whose clock is the nearest to this machine's, and by how far that is ahead, when even that is too far:
+    /// then it is this machine's clock that is wrong, or nobody can tell.
+    pub fn clock_off(&self) -> Option<(&str, SignedDuration)> {
+        let (server, ahead) = self.clocks.iter().min_by_key(|(_, ahead)| ahead.abs())?;
+        (ahead.abs() > CLOCK_OFF).then_some((server.as_str(), *ahead))
+    }
 }
 
 /// One number that counts, or why none does.
@@ -264,6 +278,20 @@ mod tests {
         asked(answers)
             .reading(Question::Alive, &"blue".parse().unwrap(), now, SignedDuration::from_secs(60))
             .judge(|v| v >= 0.5)
+    }
+
+    #[test]
+    fn a_clock_is_wrong_when_no_server_agrees_with_it() {
+        let off = |ahead: &[i64]| {
+            let clock = |(i, ahead): (usize, &i64)| (format!("p{i}"), SignedDuration::from_secs(*ahead));
+            let evidence =
+                Evidence { clocks: ahead.iter().enumerate().map(clock).collect(), ..Evidence::default() };
+            evidence.clock_off().map(|(server, ahead)| (server.to_owned(), ahead.as_secs()))
+        };
+        assert_eq!(off(&[]), None, "nobody tells the time");
+        assert_eq!(off(&[30, 300]), None, "one agrees: the other one's clock is wrong");
+        assert_eq!(off(&[300, -31]), Some(("p1".to_owned(), -31)));
+        assert_eq!(off(&[240]), Some(("p0".to_owned(), 240)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod topology;
 mod window;
 
 pub use decision::{Decision, MOVES_KNOWN, MoveKind, MoveState};
-pub use evidence::{Answer, Asked, Evidence, FleetEvidence, Question, Reading, Sample, Verdict};
+pub use evidence::{Answer, Asked, CLOCK_OFF, Evidence, FleetEvidence, Question, Reading, Sample, Verdict};
 pub use finding::{Finding, Severity};
 pub use gate::{Gate, GateReport};
 pub use ids::{ClusterName, FleetName, Generation, InvalidName, RunnerId, Tag};

@@ -1,7 +1,7 @@
 //! What was seen, three-valued: known, surely absent, or unknown.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
@@ -119,6 +119,27 @@ impl fmt::Display for SharedRunner {
     }
 }
 
+/// Processes of two clusters that call themselves the same, each with a record of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClonedSystem {
+    /// What both call themselves.
+    pub system_id: String,
+    /// The first record of each cluster.
+    pub records: [(ClusterName, RunnerId); 2],
+}
+
+impl fmt::Display for ClonedSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [(one, a), (other, b)] = &self.records;
+        write!(
+            f,
+            "runner {a} of {one} and runner {b} of {other} have processes with the same system_id {}: cloned machines, or \
+             one runner configuration with the tokens of both clusters",
+            self.system_id
+        )
+    }
+}
+
 impl FleetRunners {
     /// A record that stands for several clusters, if there is one. `managers` says which clusters each runner manager
     /// (`system_id`) polls from, as Prometheus sees it.
@@ -127,12 +148,39 @@ impl FleetRunners {
             let clusters = clusters.iter().cloned().collect();
             return Some(SharedRunner { runner: *runner, clusters, selected: true });
         }
+        // Where a cluster has a record of its own for that process, the process polls by that one.
+        let own = |cluster: &ClusterName, manager: &Manager| {
+            let pool = self.pools.get(cluster).into_iter().flatten();
+            pool.flat_map(|runner| &runner.managers).any(|m| m.system_id == manager.system_id)
+        };
         // The record's own cluster counts although none of its processes may be seen: it may just have died.
-        let records = self.pools.iter().flat_map(|(cluster, pool)| pool.iter().map(move |r| (cluster, r)));
-        records.into_iter().find_map(|(cluster, runner)| {
-            let polls_from = runner.managers.iter().filter_map(|m| managers.get(&m.system_id)).flatten();
+        self.records().find_map(|(cluster, runner)| {
+            let polls_from = runner.managers.iter().flat_map(|manager| {
+                let clusters = managers.get(&manager.system_id).into_iter().flatten();
+                clusters.filter(move |other| *other != cluster && !own(other, manager))
+            });
             let clusters: BTreeSet<ClusterName> = polls_from.chain([cluster]).cloned().collect();
             (clusters.len() > 1).then_some(SharedRunner { runner: runner.id, clusters, selected: false })
+        })
+    }
+
+    fn records(&self) -> impl Iterator<Item = (&ClusterName, &Runner)> {
+        self.pools.iter().flat_map(|(cluster, pool)| pool.iter().map(move |runner| (cluster, runner)))
+    }
+
+    /// A `system_id` that records of two clusters list, if there is one. They are told apart by their tokens, so this is
+    /// no reason to refuse anything.
+    pub fn cloned_system(&self) -> Option<ClonedSystem> {
+        let mut first: HashMap<&str, (&ClusterName, RunnerId)> = HashMap::new();
+        self.records().find_map(|(cluster, runner)| {
+            runner.managers.iter().find_map(|manager| {
+                let here = (cluster, runner.id);
+                let there = *first.entry(&manager.system_id).or_insert(here);
+                (there.0 != cluster).then(|| ClonedSystem {
+                    system_id: manager.system_id.clone(),
+                    records: [there, here].map(|(cluster, runner)| (cluster.clone(), runner)),
+                })
+            })
         })
     }
 }

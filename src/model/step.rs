@@ -21,6 +21,9 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 3] = [Self::Prepare, Self::Switch, Self::Retire];
+
     /// The word used in log, journal and API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,6 +93,15 @@ impl Step {
             Self::Tag(TagStep { change: TagChange::Add, .. }) => "add_tag",
             Self::Tag(TagStep { change: TagChange::Remove, .. }) => "remove_tag",
             Self::Dns(_) => "switch_dns",
+        }
+    }
+
+    /// The phase of a move to which it belongs.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Tag(TagStep { change: TagChange::Add, .. }) => Phase::Prepare,
+            Self::Dns(_) => Phase::Switch,
+            Self::Tag(TagStep { change: TagChange::Remove, .. }) => Phase::Retire,
         }
     }
 

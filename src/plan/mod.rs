@@ -1,12 +1,14 @@
 //! The ordered steps from what is seen to what is decided: a pure function.
 //!
-//! | phase   | the new holder's pool      | the DNS name            | every other pool             |
-//! |---------|----------------------------|-------------------------|------------------------------|
-//! | prepare | gets the tag (is unpaused) | –                       | –                            |
-//! | switch  | has been seen with the tag | is switched             | –                            |
-//! | retire  | has been seen with the tag | has been seen to answer | loses the tag (is paused)    |
+//! | phase   | the new holder's pool           | the DNS name            | every other pool             |
+//! |---------|---------------------------------|-------------------------|------------------------------|
+//! | prepare | gets the tag (is unpaused)      | –                       | –                            |
+//! | switch  | enough has been seen to serve   | is switched             | –                            |
+//! | retire  | all has been seen with the tag  | has been seen to answer | loses the tag (is paused)    |
 //!
-//! Only the first phase with work is returned: the next look at the world, not a success reply, opens the next one.
+//! The next look at the world, not a success reply, opens the next phase. Enough is a share of the pool's records with
+//! which a cluster does not count as failed: one record that GitLab refuses to change must not keep the name at a dead
+//! cluster, so what is left to prepare is tried on beside the switch. The old holder loses the tag only after all of it.
 //! Applying a plan and planning again yields nothing. Foreign runners, tags and names are never in a plan.
 
 use std::fmt;
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ClusterName, Decision, DnsRecord, DnsStep, DnsView, Fleet, FleetRunners, Gate, MoveState, Park, Phase,
-    Runner, Seen, Step, TagChange, TagStep,
+    Runner, Seen, Step, TagChange, TagStep, Thresholds,
 };
 
 /// Why a step is not in the plan.
@@ -74,7 +76,7 @@ pub struct WithheldStep {
 /// The steps to take now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The phase that has work.
+    /// The first phase that has work.
     pub phase: Option<Phase>,
     /// Its steps, sorted.
     pub steps: Vec<Step>,
@@ -90,11 +92,14 @@ pub struct Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(phase) = self.phase {
-            writeln!(f, "{}:", phase.as_str())?;
-        }
-        for step in &self.steps {
-            writeln!(f, "  + {step}")?;
+        for phase in Phase::ALL {
+            let mut steps = self.steps.iter().filter(|step| step.phase() == phase).peekable();
+            if steps.peek().is_some() {
+                writeln!(f, "{}:", phase.as_str())?;
+            }
+            for step in steps {
+                writeln!(f, "  + {step}")?;
+            }
         }
         for withheld in &self.withheld {
             writeln!(f, "  - {} (withheld: {})", withheld.step, withheld.why.as_str())?;
@@ -114,7 +119,17 @@ struct Difference {
     prepare: Vec<Step>,
     retire: Vec<Step>,
     paused: Vec<String>,
+    /// Records of the new holder that carry the tag and can take jobs.
     serving: usize,
+    /// All records of the new holder.
+    pool: usize,
+}
+
+impl Difference {
+    /// Whether so much of the new holder serves that it would not count as failed.
+    fn enough(&self, thresholds: &Thresholds) -> bool {
+        self.serving > 0 && self.serving as f64 >= thresholds.failover * self.pool as f64
+    }
 }
 
 /// What the DNS name needs.
@@ -196,7 +211,7 @@ pub fn plan(
         return plan;
     }
     if decision.state == MoveState::Moving {
-        carry_out(&mut plan, difference, dns);
+        carry_out(&mut plan, difference, dns, &fleet.thresholds);
         if let (true, Some(missing)) = (plan.complete, missing) {
             plan.complete = false;
             plan.waiting = Some(missing);
@@ -208,15 +223,19 @@ pub fn plan(
     plan
 }
 
-fn carry_out(plan: &mut Plan, difference: Difference, dns: Dns) {
+fn carry_out(plan: &mut Plan, difference: Difference, dns: Dns, thresholds: &Thresholds) {
     let withhold = |plan: &mut Plan, steps: &[Step], why| {
         plan.withheld.extend(steps.iter().map(|s| WithheldStep { step: s.to_string(), why }));
     };
     if !difference.prepare.is_empty() {
         plan.phase = Some(Phase::Prepare);
+        let enough = difference.enough(thresholds);
         plan.steps = difference.prepare;
-        if let Dns::Step(step) = dns {
-            withhold(plan, &[*step], Withheld::PhaseBefore);
+        match dns {
+            Dns::Step(step) if enough => plan.steps.push(*step),
+            Dns::Step(step) => withhold(plan, &[*step], Withheld::PhaseBefore),
+            Dns::Withheld(withheld) if enough => plan.withheld.push(withheld),
+            Dns::Withheld(_) | Dns::Right | Dns::Propagating(_) => {}
         }
         withhold(plan, &difference.retire, Withheld::PhaseBefore);
         return;
@@ -285,8 +304,9 @@ fn difference(fleet: &Fleet, decision: &Decision, runners: &FleetRunners) -> Dif
     let step = |cluster: &ClusterName, runner: &Runner, change, paused| {
         Step::Tag(TagStep { cluster: cluster.clone(), runner: runner.id, tag: tag.clone(), change, paused })
     };
+    let pool = runners.pools.get(&decision.to).map_or(0, Vec::len);
     let mut difference =
-        Difference { prepare: Vec::new(), retire: Vec::new(), paused: Vec::new(), serving: 0 };
+        Difference { prepare: Vec::new(), retire: Vec::new(), paused: Vec::new(), serving: 0, pool };
     for (cluster, pool) in &runners.pools {
         for runner in pool {
             let tagged = runner.tags.contains(tag);

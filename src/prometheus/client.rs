@@ -1,8 +1,12 @@
 //! One server, one query.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -76,7 +80,7 @@ pub struct Series {
 pub struct Vector {
     /// The series, in the server's order.
     pub series: Vec<Series>,
-    /// What Prometheus warns of; the answer may be incomplete.
+    /// What Prometheus, or what stands in for it, warns of: the answer is incomplete, or not what was asked for.
     pub warnings: Vec<String>,
     /// What Prometheus remarks about the query.
     pub infos: Vec<String>,
@@ -86,6 +90,7 @@ pub struct Vector {
 #[derive(Debug)]
 pub struct Client {
     transport: Transport,
+    clock_ahead: Mutex<Option<SignedDuration>>,
 }
 
 #[derive(Deserialize)]
@@ -95,10 +100,15 @@ struct Body {
     data: Option<Data>,
     error_type: Option<String>,
     error: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     warnings: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     infos: Vec<String>,
+}
+
+/// Go writes an empty list as null at times.
+fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -126,7 +136,7 @@ impl Client {
         token: Option<&SecretString>,
         ca: Option<&str>,
     ) -> Result<Self, Error> {
-        Ok(Self { transport: Transport::new(url, timeout, token, ca)? })
+        Ok(Self { transport: Transport::new(url, timeout, token, ca)?, clock_ahead: Mutex::default() })
     }
 
     /// The server's address as it is shown.
@@ -150,8 +160,14 @@ impl Client {
         ];
         // POST: a query may be longer than an address.
         let request = self.transport.client.post(self.transport.url("api/v1/query")).form(&form);
-        let (status, body) = self.transport.read(request, LONGEST).await?;
-        read_vector(status.as_u16(), &body)
+        let reply = self.transport.read(request, LONGEST).await?;
+        *self.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner) = reply.clock_ahead;
+        read_vector(reply.status.as_u16(), &reply.body)
+    }
+
+    /// How far this machine's clock is ahead of the server's, by its last answer; asking forgets it.
+    pub(super) fn clock_ahead(&self) -> Option<SignedDuration> {
+        self.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -178,10 +194,12 @@ pub fn read_vector(status: u16, body: &[u8]) -> Result<Vector, Error> {
     }
     let rows: Vec<Row> =
         serde_json::from_value(data.result).map_err(|error| Error::Form(error.to_string()))?;
+    // Before 2.54, Prometheus sends its remarks about a query among the warnings.
+    let (remarks, warnings) = parsed.warnings.into_iter().partition(|text| text.starts_with("PromQL info:"));
     Ok(Vector {
         series: rows.into_iter().map(series).collect::<Result<_, _>>()?,
-        warnings: parsed.warnings,
-        infos: parsed.infos,
+        warnings,
+        infos: [parsed.infos, remarks].concat(),
     })
 }
 

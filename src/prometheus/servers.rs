@@ -11,12 +11,15 @@ use secrecy::SecretString;
 use tokio::{sync::Semaphore, time::Instant};
 use url::Url;
 
-use super::client::{Client, Error, Series, instant};
+use super::client::{Client, Error, Series, Vector, instant};
 use crate::{
     config::Queries,
     model::{Answer, Asked, ClusterName, Evidence, FleetEvidence, FleetName, Question, Sample},
     transport::{chain, seconds},
 };
+
+/// Somebody else's text, in characters.
+const LONGEST_WARNING: usize = 200;
 
 /// All Prometheus servers.
 #[derive(Debug)]
@@ -102,7 +105,8 @@ impl Servers {
                 }
             }
         }
-        Evidence { fleets }
+        let clocks = self.clients().filter_map(|c| Some((c.name().to_owned(), c.clock_ahead()?))).collect();
+        Evidence { fleets, clocks }
     }
 }
 
@@ -124,12 +128,14 @@ impl Server {
                 let stamps = format!("timestamp({query}\n)");
                 let (values, stamps) =
                     join(self.instant(query, at, deadline), self.instant(&stamps, at, deadline)).await;
-                let result = values.and_then(|values| samples(values, stamps?));
+                let result =
+                    values.and_then(whole).and_then(|values| samples(values, stamps.and_then(whole)?));
                 Told::Question(fleet, question, result)
             }
             Ask::Managers(fleet, query) => {
                 let managers = match self.instant(query, at, deadline).await {
-                    Ok(series) => managers(series),
+                    // What is there counts: it can only find more clusters that share a token.
+                    Ok(vector) => managers(vector.series),
                     Err(why) => {
                         let server = self.client.name();
                         tracing::debug!(%fleet, server, why, "the runner managers are not known");
@@ -142,24 +148,28 @@ impl Server {
     }
 
     /// One query, its place in the queue included.
-    async fn instant(&self, query: &str, at: Timestamp, deadline: Instant) -> Result<Vec<Series>, String> {
+    async fn instant(&self, query: &str, at: Timestamp, deadline: Instant) -> Result<Vector, String> {
         let ask = async {
             // The semaphore is never closed, so that there is always a permit to come.
             let _permit = self.permits.acquire().await;
             self.client.instant(query, at).await
         };
         match tokio::time::timeout_at(deadline, ask).await {
-            Ok(Ok(vector)) => {
-                if !vector.warnings.is_empty() {
-                    let server = self.client.name();
-                    tracing::debug!(server, query, warnings = ?vector.warnings, "Prometheus warns");
-                }
-                Ok(vector.series)
-            }
-            Ok(Err(error)) => Err(chain(&error)),
+            Ok(answer) => answer.map_err(|error| chain(&error)),
             Err(_) => Err(format!("no answer within {}", seconds(self.client.timeout()))),
         }
     }
+}
+
+/// The series of an answer, unless a part may be missing: of several clusters behind one Thanos, the one whose store is
+/// out of reach looks like one without runners.
+fn whole(vector: Vector) -> Result<Vec<Series>, String> {
+    if vector.warnings.is_empty() {
+        return Ok(vector.series);
+    }
+    let warnings: Vec<String> =
+        vector.warnings.iter().map(|text| text.chars().take(LONGEST_WARNING).collect()).collect();
+    Err(format!("answered with a warning, so that a part may be missing: {}", warnings.join("; ")))
 }
 
 /// One sample per cluster, as old as its time stamp says. A cluster without one (it came or went between the two

@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::{PassError, Setup};
 use crate::{
     metrics::{Metrics, StepLabels},
-    model::{Fence, FleetName, Phase, Step, StepOutcome, Timestamp},
+    model::{Fence, FleetName, Step, StepOutcome, Timestamp},
     plan::Plan,
     store::{Started, Store, Term},
     world::World,
@@ -45,9 +45,8 @@ impl<W: World> Actor<'_, W> {
     /// Every step is in the journal as started before the first one is taken, and its outcome before the next pass. The
     /// journal refuses when the decision is no longer the fleet's latest.
     pub(super) async fn act(self, plan: &Plan) -> Result<Acted, PassError> {
-        let phase = plan.phase.unwrap_or(Phase::Prepare);
         let now = || self.setup.world.now();
-        let rows = match self.store.steps_started(&self.fence, phase, &plan.steps, now()).await? {
+        let rows = match self.store.steps_started(&self.fence, &plan.steps, now()).await? {
             Started::Yes(rows) => rows,
             Started::Superseded { latest } => {
                 let Fence { fleet, generation, .. } = self.fence;
@@ -62,7 +61,7 @@ impl<W: World> Actor<'_, W> {
         };
         let mut steps = Vec::with_capacity(rows.len());
         for (step, row) in plan.steps.iter().zip(rows) {
-            steps.push(self.take(phase, step, row));
+            steps.push(self.take(step, row));
         }
         let concurrency = self.setup.concurrency.max(1);
         // Every step in flight is finished, even when the store fails for one of them.
@@ -74,7 +73,7 @@ impl<W: World> Actor<'_, W> {
     }
 
     /// Takes one step, unless the process is to end, and says what came of it.
-    async fn take(&self, phase: Phase, step: &Step, row: i64) -> Result<ActResult, PassError> {
+    async fn take(&self, step: &Step, row: i64) -> Result<ActResult, PassError> {
         let lease = self.store.lease();
         let not_taken = |why: &str| StepOutcome::Failed { why: format!("not taken: {why}"), transient: true };
         // Asked right before the step: the process may have been frozen since the last one.
@@ -92,7 +91,7 @@ impl<W: World> Actor<'_, W> {
                 }
             }
         };
-        let fleet = &self.fence.fleet;
+        let (fleet, phase) = (&self.fence.fleet, step.phase());
         let labels = StepLabels {
             fleet: fleet.to_string(),
             kind: step.kind().to_owned(),

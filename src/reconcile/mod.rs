@@ -22,7 +22,7 @@ use crate::{
     decide::{FleetPass, Input, Judges, Outcome, RequestAnswer, decide, holder_able},
     metrics::{self, DecisionLabels, Metrics},
     model::{
-        Decision, Fence, Fleet, FleetName, FleetRunners, Leadership, MoveState, Observation, Pipeline,
+        Decision, Fence, Fleet, FleetName, FleetRunners, Gate, Leadership, MoveState, Observation, Pipeline,
         Request, Seen, SignedDuration, Step, Timestamp, Topology,
     },
     plan::{Plan, Standing, plan},
@@ -372,20 +372,9 @@ impl<W: World> Reconciler<W> {
                         state.moves.push(decision.clone());
                         state.decisions.insert(name.clone(), decision);
                     }
-                    Committed::Paused => {
-                        info!(fleet = %name, "a person has paused the fleet meanwhile; looking again");
+                    lost => {
+                        lose(pass, &decision, &lost);
                         self.bell.notify_one();
-                        continue;
-                    }
-                    Committed::NotApproved => {
-                        info!(fleet = %name, "the approval was taken back meanwhile; looking again");
-                        self.bell.notify_one();
-                        continue;
-                    }
-                    Committed::Superseded { latest } | Committed::InFlight { generation: latest } => {
-                        warn!(fleet = %name, %latest, "another decision came first; looking again");
-                        self.bell.notify_one();
-                        continue;
                     }
                 }
             }
@@ -449,6 +438,27 @@ impl Tries {
     }
 }
 
+/// What a pass comes to when its decision does not count; its requests are judged again by the next one.
+fn lose(pass: &mut FleetPass, decision: &Decision, lost: &Committed) {
+    let Decision { fleet, kind, to, .. } = decision;
+    let (outcome, why) = match lost {
+        Committed::Paused => (Outcome::Held(Gate::NotPaused), "a person has paused the fleet".to_owned()),
+        Committed::NotApproved => {
+            (Outcome::Held(Gate::Approved), "its approval was taken back or has expired".to_owned())
+        }
+        Committed::InFlight { generation } => {
+            (Outcome::Held(Gate::SingleFlight), format!("another move has begun (generation {generation})"))
+        }
+        Committed::Yes => return,
+        Committed::Superseded { latest } => {
+            (Outcome::Superseded, format!("another decision came first (generation {latest})"))
+        }
+    };
+    pass.outcome = outcome;
+    pass.sentence = format!("{fleet}: the {kind} to {to} was not decided, because meanwhile {why}.");
+    pass.answers.clear();
+}
+
 /// From `now` to `at`, nothing when that is past.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
@@ -457,4 +467,56 @@ fn until(now: Timestamp, at: Timestamp) -> Duration {
 /// A fleet whose records cannot be told apart is not touched, whatever was decided before.
 fn may_act(pass: &FleetPass) -> bool {
     pass.outcome != Outcome::SharedRunner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Generation;
+
+    #[test]
+    fn a_decision_that_does_not_count_leaves_no_pass_that_says_decided() {
+        let decision: Decision = serde_json::from_value(serde_json::json!({
+            "fleet": "rnd", "generation": 2, "kind": "switchover", "from": "blue", "to": "green", "reason": "", "author": "ada",
+            "signal": null, "gates": [], "decided_at": "2027-01-15T08:00:00Z", "state": "moving",
+            "finished_at": null, "acknowledged_at": null,
+        }))
+        .unwrap();
+        let answer = crate::decide::RequestAnswer {
+            request: 1,
+            outcome: Outcome::Decided,
+            sentence: "rnd: switchover from blue to green.".to_owned(),
+        };
+        let generation = Generation(2);
+        for (lost, outcome, why) in [
+            (Committed::Paused, "held:not_paused", "a person has paused the fleet"),
+            (Committed::NotApproved, "held:approved", "its approval was taken back or has expired"),
+            (
+                Committed::InFlight { generation },
+                "held:single_flight",
+                "another move has begun (generation 2)",
+            ),
+            (
+                Committed::Superseded { latest: generation },
+                "superseded",
+                "another decision came first (generation 2)",
+            ),
+        ] {
+            let mut pass = FleetPass {
+                outcome: Outcome::Decided,
+                sentence: String::new(),
+                gates: Vec::new(),
+                decision: None,
+                answers: vec![answer.clone()],
+                waiting: None,
+                proposed: None,
+                recheck_at: None,
+            };
+            lose(&mut pass, &decision, &lost);
+            assert_eq!(pass.outcome.to_string(), outcome);
+            let sentence = format!("rnd: the switchover to green was not decided, because meanwhile {why}.");
+            assert_eq!(pass.sentence, sentence);
+            assert!(!pass.judged(1), "the next pass judges the request again");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tracing::warn;
+
 use super::{Reconciler, View};
 use crate::{
     decide::FleetPass,
@@ -31,7 +33,7 @@ impl<W: World> Reconciler<W> {
         {
             *prometheus.entry(answer.server.clone()).or_insert(true) &= answer.result.is_ok();
         }
-        let fleets = topology
+        let fleets: BTreeMap<FleetName, FleetStatus> = topology
             .fleets
             .iter()
             .filter_map(|(name, fleet)| {
@@ -49,6 +51,12 @@ impl<W: World> Reconciler<W> {
             .max();
         let gitlab = observation.runners.map(|_| observation.at);
         let answers = self.answers.clone();
+        let before = self.status.borrow().clone();
+        for FleetStatus { name, warnings, .. } in fleets.values() {
+            if before.fleets.get(name).is_none_or(|before| before.warnings != *warnings) {
+                warnings.iter().for_each(|warning| warn!(fleet = %name, "{warning}"));
+            }
+        }
         self.status.send_replace(Arc::new(Status {
             at: Some(now),
             leadership: seen.leadership.clone(),
@@ -56,6 +64,7 @@ impl<W: World> Reconciler<W> {
             gitlab,
             watchdog_at,
             prometheus,
+            clocks: observation.evidence.clocks.clone(),
             fleets,
             answers,
         }));
@@ -82,6 +91,7 @@ fn fleet_status(
         state.proposals.iter().rev().find(|p| p.what == what && p.pending(seen.now)).cloned()
     });
     let in_flight = seen.in_flight.get(&fleet.name).and_then(|seen| Some(seen.known()?.len()));
+    let cloned = runners.known().and_then(FleetRunners::cloned_system);
     FleetStatus {
         name: fleet.name.clone(),
         enabled: fleet.enabled,
@@ -96,6 +106,7 @@ fn fleet_status(
         paused: state.pause(&fleet.name, seen.now).is_some(),
         outcome: pass.outcome,
         sentence: pass.sentence,
+        warnings: cloned.iter().map(ToString::to_string).collect(),
         decision: decision.cloned(),
         gates: pass.gates,
         plan,

@@ -63,10 +63,10 @@ impl Runner {
         let request = self.transport.client.get(self.transport.base().clone());
         match self.transport.read(request, PAGE_LIMIT).await {
             Err(error) => Look::Silence(chain(&error)),
-            Ok((status, _)) if !status.is_success() => {
-                Look::Puzzle(format!("{} answered {status}", self.transport.name()))
+            Ok(reply) if !reply.status.is_success() => {
+                Look::Puzzle(format!("{} answered {}", self.transport.name(), reply.status))
             }
-            Ok((_, body)) => match Reading::parse(&String::from_utf8_lossy(&body)) {
+            Ok(reply) => match Reading::parse(&String::from_utf8_lossy(&reply.body)) {
                 Ok(reading) => Look::Page(reading),
                 Err(error) => Look::Puzzle(error.to_string()),
             },

@@ -267,7 +267,7 @@ async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
     Ok(())
 }
 
-/// The first runner's record of one cluster gets the processes of the other as its managers.
+/// The processes of the other cluster poll by the first runner's record of one cluster, and by their own no more.
 fn share_token(
     player: &Player<'_>,
     fleet: &FleetName,
@@ -277,9 +277,9 @@ fn share_token(
     let mut state = player.world.state();
     let managers: Vec<Manager> = state
         .runners
-        .iter()
+        .iter_mut()
         .filter(|r| r.fleet == *fleet && r.cluster == *other)
-        .filter_map(|r| r.record.managers.first().cloned())
+        .flat_map(|r| std::mem::take(&mut r.record.managers))
         .collect();
     if let Some(runner) = state.runners.iter_mut().find(|r| r.fleet == *fleet && r.cluster == *one) {
         runner.record.managers.extend(managers);

@@ -470,7 +470,7 @@ impl Timeline {
         if server.is_some() {
             words.word("a server")?;
         }
-        let mut allowed = vec!["down", "silent", "stale", "contradicts", "nan"];
+        let mut allowed = vec!["down", "silent", "stale", "contradicts", "nan", "partial"];
         if server.is_none() {
             allowed.extend(servers.iter().map(String::as_str));
         }
@@ -479,6 +479,7 @@ impl Timeline {
             "silent" => PrometheusFault::Silent,
             "stale" => PrometheusFault::Stale,
             "contradicts" => PrometheusFault::Contradicts,
+            "partial" => PrometheusFault::Partial,
             _ => PrometheusFault::Nan,
         };
         let about = if words.take("about") { Some(self.cluster(words)?) } else { None };

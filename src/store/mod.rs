@@ -47,7 +47,7 @@ pub use requests::NewRequest;
 
 use crate::model::{
     Consent, Decision, Epoch, Expected, Fence, FleetName, Generation, MoveState, Override, OverrideKind,
-    Phase, Proposal, Proposed, Request, Signal, Step, StepOutcome,
+    Proposal, Proposed, Request, Signal, Step, StepOutcome,
 };
 use writer::{Hold, Writer, in_time};
 
@@ -266,12 +266,11 @@ impl Store {
     pub async fn steps_started(
         &self,
         fence: &Fence,
-        phase: Phase,
         steps: &[Step],
         at: Timestamp,
     ) -> Result<Started, Error> {
         let (fence, steps) = (fence.clone(), steps.to_vec());
-        self.writer.write(self.pinned, operations::StepsStarted { fence, phase, steps, at }).await
+        self.writer.write(self.pinned, operations::StepsStarted { fence, steps, at }).await
     }
 
     /// Writes down what came of steps. A step that has an outcome keeps it.

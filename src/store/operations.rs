@@ -13,8 +13,7 @@ use super::{
     writer::Operation,
 };
 use crate::model::{
-    Decision, Fence, FleetName, Generation, MoveState, OverrideKind, Phase, Signal, SignalState, Step,
-    StepOutcome,
+    Decision, Fence, FleetName, Generation, MoveState, OverrideKind, Signal, SignalState, Step, StepOutcome,
 };
 
 /// Takes `count` numbers of the story and gives the first.
@@ -307,7 +306,6 @@ impl Operation for FinishDecision {
 
 pub(super) struct StepsStarted {
     pub(super) fence: Fence,
-    pub(super) phase: Phase,
     pub(super) steps: Vec<Step>,
     pub(super) at: Timestamp,
 }
@@ -337,7 +335,7 @@ impl Operation for StepsStarted {
             .bind(id)
             .bind(fleet.to_string())
             .bind(number(*generation))
-            .bind(self.phase.as_str())
+            .bind(step.phase().as_str())
             .bind(step.kind())
             .bind(step.target())
             .bind(step.to_string())

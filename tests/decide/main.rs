@@ -258,7 +258,108 @@ fn a_fleet_held_by_hand_elsewhere_has_drifted() {
     *case.runners() = vec![runner(1, "blue", false), runner(3, "green", true)];
     let pass = case.decide();
     assert_eq!(pass.outcome, Outcome::Drifted);
-    assert_eq!(pass.sentence, "rnd has drifted: blue shall hold it, green carries the tag rnd-runner.");
+    assert_eq!(
+        pass.sentence,
+        "rnd has drifted: blue shall hold it, green carries the tag rnd-runner; keep that with `switchyard switch rnd \
+         --from blue --to green --reason …`, or take it back with `switchyard switch rnd --from blue --to blue --reason …`."
+    );
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", false)];
+    assert_eq!(
+        case.decide().sentence,
+        "rnd has drifted: blue shall hold it, nobody carries the tag rnd-runner; give it back with `switchyard switch rnd \
+         --from blue --to blue --reason …`."
+    );
+}
+
+#[test]
+fn a_fleet_held_by_hand_elsewhere_fails_over_from_there() {
+    // Green died, and carries the tag.
+    let mut case = Case::blue_holds();
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", true)];
+    for question in [Question::Alive, Question::Able, Question::AbleCount] {
+        case.says(question, &[("blue", 1.0), ("green", 0.0)]);
+    }
+    case.signals.push(signal(Action::Failover, Some("green"), NOW - 60, SignalState::Firing));
+    let made = case.decide().decision.expect("a decision");
+    assert_eq!((made.kind, made.from), (MoveKind::Failover, Some(cluster("green"))));
+    assert_eq!(made.to, cluster("blue"));
+    // Whoever approves it says who holds the fleet as decided.
+    case.fleet().approval = Approval::Required(SignedDuration::from_hours(1));
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::Held(Gate::Approved));
+    let (what, reason) = pass.proposed.expect("a proposal");
+    case.proposals.push(Proposal { id: 7, what, reason, at: at(NOW), until: at(NOW + 60), answer: None });
+    let said = case.decide().sentence;
+    assert!(said.contains("switchyard approve rnd --proposal 7 --holder blue"), "{said}");
+    case.fleet().approval = Approval::NotRequired;
+    // What a failed move left waits for a person, acknowledged or not.
+    let mut failed = decision(2, MoveKind::Switchover, Some("green"), "blue", 0, MoveState::Failed);
+    case.decisions.insert(rnd(), failed.clone());
+    assert_eq!(outcome(&case), Outcome::Held(Gate::NotLatched));
+    failed.acknowledged_at = Some(at(10));
+    case.decisions.insert(rnd(), failed);
+    assert_eq!(outcome(&case), Outcome::Drifted);
+    // With two that carry the tag, nobody can say what was meant.
+    let mut case = Case::blue_holds();
+    case.topology = topology(&["blue", "green", "red"]);
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", true), runner(5, "red", true)];
+    case.signals.push(signal(Action::Failover, Some("green"), NOW - 60, SignalState::Firing));
+    assert_eq!(outcome(&case), Outcome::Drifted);
+}
+
+#[test]
+fn a_clock_that_no_prometheus_agrees_with_shuts_the_eyes() {
+    let mut case = Case::blue_dies();
+    let clocks = |ahead: &[i64]| {
+        let clock = |(i, ahead): (usize, &i64)| (format!("p{i}"), SignedDuration::from_secs(*ahead));
+        ahead.iter().enumerate().map(clock).collect()
+    };
+    case.observation.evidence.clocks = clocks(&[240]);
+    assert_eq!(
+        case.decide().sentence,
+        "rnd: failover from blue to green held by eyes_open: the clock of this machine is 4m ahead of that of p0, and no \
+         Prometheus agrees with it; 30s allowed."
+    );
+    case.observation.evidence.clocks = clocks(&[-31, -200]);
+    assert!(case.decide().sentence.contains("is 31s behind that of p0"), "{}", case.decide().sentence);
+    case.observation.evidence.clocks = clocks(&[240, 2]);
+    assert_eq!(outcome(&case), Outcome::Decided, "it is p0's clock that is wrong");
+}
+
+#[test]
+fn a_rescue_by_hand_is_completed_and_not_sent_elsewhere() {
+    let mut case = Case::blue_dies();
+    case.topology = topology(&["blue", "green", "red"]);
+    *case.runners() = vec![runner(1, "blue", false), runner(3, "green", false), runner(5, "red", true)];
+    for question in [Question::Alive, Question::Able, Question::AbleCount] {
+        case.says(question, &[("blue", 0.0), ("green", 1.0), ("red", 1.0)]);
+    }
+    assert_eq!(case.decide().decision.expect("a decision").to, cluster("red"), "where a person put it");
+    case.says(Question::Able, &[("blue", 0.0), ("green", 1.0), ("red", 0.0)]);
+    assert_eq!(case.decide().decision.expect("a decision").to, cluster("green"), "red is not able");
+}
+
+#[test]
+fn machines_with_one_system_id_and_tokens_of_their_own_are_told_apart() {
+    let mut case = Case::blue_dies();
+    case.runners()[2].managers[0].system_id = "s_1".into();
+    for seen in [&["blue", "green"][..], &["green"], &[]] {
+        case.evidence().managers.insert("s_1".into(), seen.iter().map(|c| cluster(c)).collect());
+        assert_eq!(outcome(&case), Outcome::Decided, "seen in {seen:?}");
+    }
+    let runners = case.runners().clone();
+    let assigned = case.topology.fleets[&rnd()].assign(&runners);
+    assert_eq!(
+        assigned.cloned_system().expect("a warning").to_string(),
+        "runner 1 of blue and runner 3 of green have processes with the same system_id s_1: cloned machines, or one \
+         runner configuration with the tokens of both clusters"
+    );
+    // A cluster without a record of its own for that process uses somebody else's token.
+    case.evidence().managers.insert("s_2".into(), [cluster("green")].into());
+    assert_eq!(outcome(&case), Outcome::SharedRunner);
+    let assigned = Case::blue_dies();
+    let assigned = assigned.topology.assign(&assigned.observation.runners);
+    assert_eq!(assigned[&rnd()].known().expect("seen").cloned_system(), None);
 }
 
 #[test]

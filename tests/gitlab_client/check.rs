@@ -81,7 +81,11 @@ async fn refused_graphql_is_a_warning_and_an_outage_an_error() {
 
     bench.admin().fault(Fault::new(Match::any(), Kind::BadGateway));
     let findings = bench.client.check().await;
-    find(&findings, Severity::Error, "GitLab cannot be asked: token_self: GitLab answered 502");
+    find(
+        &findings,
+        Severity::Error,
+        "GitLab cannot be asked: looking at the access token: GitLab answered 502",
+    );
     bench.admin().outage(Outage::Refuse);
     let findings = bench.client.check().await;
     assert_eq!((findings.len(), worst(&findings)), (1, Severity::Error), "{findings:#?}");

@@ -161,6 +161,6 @@ async fn without_rights_neither_way_works_and_the_error_says_so() {
     let client = bench.client(TokenSpec::user("nobody", &SCOPES), |_| {});
     let error = client.runners(&everything()).await.unwrap_err();
     assert!(!error.is_transient());
-    assert_eq!(error.to_string(), "list_runners: GitLab answered 403: 403 Forbidden");
+    assert_eq!(error.to_string(), "listing the runners: GitLab answered 403: 403 Forbidden");
     assert_eq!(bench.admin().count("graphql_query"), 1);
 }

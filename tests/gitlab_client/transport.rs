@@ -207,7 +207,7 @@ async fn a_long_retry_after_is_handed_on_without_asking_again() {
     let error = bench.client.runners(&tagged(&["x"])).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "graphql_list_runners: GitLab limits the request rate (wait 40 s): Retry later"
+        "listing the runners: GitLab limits the request rate (wait 40 s): Retry later"
     );
     let error = bench.client.runners(&tagged(&["x"])).await.unwrap_err();
     assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");

@@ -164,12 +164,12 @@ async fn what_goes_wrong_before_the_write_is_a_failure_that_may_pass() {
     let blue = bench.runner("blue", &["runner-a"]);
     for kind in [Kind::BadGateway, Kind::ResetBefore, Kind::NonJson, Kind::TruncatedBody] {
         bench.admin().fault(Fault::new(get(), kind));
-        assert_failed(bench.client.apply(&add(blue)).await, true, "get_runner: ");
+        assert_failed(bench.client.apply(&add(blue)).await, true, "looking at a runner: ");
         bench.admin().clear_faults();
     }
     bench.admin().outage(Outage::Refuse);
     let refused = bench.client.apply(&add(blue)).await;
-    assert_failed(refused, true, "get_runner: ");
+    assert_failed(refused, true, "looking at a runner: ");
     assert_failed(bench.client.apply(&add(blue)).await, true, "cannot connect to GitLab: ");
     assert_eq!(bench.admin().count("update_runner"), 0);
     assert_eq!(bench.codes("get_runner").last().unwrap(), "connect");

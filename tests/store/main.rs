@@ -14,8 +14,8 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use switchyard::{
     model::{
         Action, ClusterName, Decision, Fence, FleetName, Gate, GateReport, Generation, MoveKind, MoveState,
-        Override, OverrideKind, Phase, RunnerId, Signal, SignalKey, SignalState, SignedDuration, Step,
-        StepOutcome, TagChange, TagStep, Timestamp,
+        Override, OverrideKind, RunnerId, Signal, SignalKey, SignalState, SignedDuration, Step, StepOutcome,
+        TagChange, TagStep, Timestamp,
     },
     store::{Acted, Committed, Error, Event, HistoryEntry, Holder, Person, Started, Store, Upserted, merge},
 };
@@ -395,7 +395,7 @@ async fn the_journal_knows_what_was_under_way(place: Place) {
     let fence = |generation| Fence::new(fleet(), Generation(generation));
     let start = |generation, steps: Vec<Step>| {
         let (store, fence) = (store.clone(), fence(generation));
-        async move { store.steps_started(&fence, Phase::Prepare, &steps, at(1)).await.unwrap() }
+        async move { store.steps_started(&fence, &steps, at(1)).await.unwrap() }
     };
     assert_eq!(start(1, vec![step(1)]).await, Started::Superseded { latest: Generation(0) });
     assert_eq!(start(0, vec![step(1)]).await, Started::Superseded { latest: Generation(0) });
@@ -428,7 +428,7 @@ async fn the_journal_knows_what_was_under_way(place: Place) {
     store.finish_decision(&fleet(), Generation(1), MoveState::Done, &ended(6)).await.unwrap();
     assert_eq!(store.commit_decision(&decision(2, 7)).await.unwrap(), Committed::Yes);
     assert_eq!(
-        store.steps_started(&fence(1), Phase::Retire, &[step(1)], at(8)).await.unwrap(),
+        store.steps_started(&fence(1), &[step(1)], at(8)).await.unwrap(),
         Started::Superseded { latest: Generation(2) }
     );
 }
@@ -491,10 +491,7 @@ async fn history_is_ordered_limited_filtered_and_json(place: Place) {
     store.record_event(&event(1, Some(fleet()))).await.unwrap();
     assert_eq!(store.commit_decision(&decision(1, 1)).await.unwrap(), Committed::Yes);
     let fence = Fence::new(fleet(), Generation(1));
-    assert!(matches!(
-        store.steps_started(&fence, Phase::Prepare, &[step(7)], at(1)).await.unwrap(),
-        Started::Yes(_)
-    ));
+    assert!(matches!(store.steps_started(&fence, &[step(7)], at(1)).await.unwrap(), Started::Yes(_)));
     let all = store.history(None, 100).await.unwrap();
     let ids: Vec<i64> = all.iter().map(HistoryEntry::id).collect();
     assert_eq!(ids, [5, 4, 3, 2, 1], "what happened at the same time keeps its order");
@@ -512,7 +509,7 @@ async fn pruning_keeps_what_counts(place: Place) {
     for generation in 1..=3 {
         assert_eq!(store.commit_decision(&decision(generation, 0)).await.unwrap(), Committed::Yes);
         let fence = Fence::new(fleet(), Generation(generation));
-        let started = store.steps_started(&fence, Phase::Prepare, &[step(1)], at(0)).await.unwrap();
+        let started = store.steps_started(&fence, &[step(1)], at(0)).await.unwrap();
         assert!(matches!(started, Started::Yes(_)));
         store.finish_decision(&fleet(), Generation(generation), MoveState::Done, &ended(1)).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt, process::Command};
 
 use sqlx::Connection as _;
 use switchyard::{
-    model::{Fence, Generation, MoveState, Phase, StepOutcome},
+    model::{Fence, Generation, MoveState, StepOutcome},
     store::{Committed, Error, Started, Store},
 };
 
@@ -54,8 +54,7 @@ async fn story(store: &Store) {
     store.upsert_signals(vec![firing("f00d", 0, 1), resolved("f00d", 0, 9, 10)]).await.unwrap();
     assert_eq!(store.commit_decision(&decision(1, 2)).await.unwrap(), Committed::Yes);
     let fence = Fence::new(fleet(), Generation(1));
-    let Started::Yes(ids) = store.steps_started(&fence, Phase::Prepare, &[step(7)], at(3)).await.unwrap()
-    else {
+    let Started::Yes(ids) = store.steps_started(&fence, &[step(7)], at(3)).await.unwrap() else {
         panic!("refused")
     };
     let unknown = StepOutcome::Unknown("timeout".into());

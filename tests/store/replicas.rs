@@ -7,7 +7,7 @@ use futures::future::join_all;
 use sqlx::{Connection as _, PgConnection};
 use switchyard::{
     clock::boot_time,
-    model::{Epoch, Fence, Generation, Leadership, MoveState, Phase, StepOutcome},
+    model::{Epoch, Fence, Generation, Leadership, MoveState, StepOutcome},
     store::{Committed, Error, HistoryEntry, Holder, Started, Store},
 };
 use switchyard_lab::{
@@ -115,9 +115,7 @@ async fn what_a_former_leader_writes_is_refused_and_the_journal_says_so() {
     let old = a.pinned(a.lease().acquired().await);
     assert_eq!(old.commit_decision(&decision(1, 0)).await.unwrap(), Committed::Yes);
     let fence = Fence::new(fleet(), Generation(1));
-    let Started::Yes(ids) =
-        old.steps_started(&fence, Phase::Prepare, &[step(1), step(2)], at(1)).await.unwrap()
-    else {
+    let Started::Yes(ids) = old.steps_started(&fence, &[step(1), step(2)], at(1)).await.unwrap() else {
         panic!("refused")
     };
     // Another one takes the lease in the same moment.
@@ -131,7 +129,7 @@ async fn what_a_former_leader_writes_is_refused_and_the_journal_says_so() {
         assert_eq!(why, "epoch 1 is over, somebody else leads (epoch 2)");
     };
     refused(old.steps_finished(&[(ids[0], StepOutcome::Done)], at(2)).await);
-    refused(old.steps_started(&fence, Phase::Retire, &[step(3)], at(3)).await.map(drop));
+    refused(old.steps_started(&fence, &[step(3)], at(3)).await.map(drop));
     refused(old.finish_decision(&fleet(), Generation(1), MoveState::Done, &ended(4)).await.map(drop));
     refused(old.commit_decision(&decision(2, 5)).await.map(drop));
     refused(old.record_event(&event(6, None)).await);

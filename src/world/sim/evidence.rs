@@ -20,6 +20,8 @@ pub enum PrometheusFault {
     Contradicts,
     /// Its samples are NaN.
     Nan,
+    /// A store behind it is out of reach: it answers with what it has, and says so.
+    Partial,
 }
 
 /// The samples of one look, by question.
@@ -118,6 +120,10 @@ impl State {
             PrometheusFault::Down => {
                 return Answer { server: name.clone(), result: Err("connection refused".to_owned()) };
             }
+            PrometheusFault::Partial => {
+                let why = "answered with a warning, so that a part may be missing: a store is out of reach";
+                return Answer { server: name.clone(), result: Err(why.to_owned()) };
+            }
             PrometheusFault::Silent => now.retain(|cluster, _| !meant(cluster)),
             PrometheusFault::Stale => {
                 let old = frozen.get(&key);
@@ -155,6 +161,8 @@ impl State {
     pub(super) fn evidence(&self, topology: &Topology) -> Evidence {
         let samples = self.samples();
         let mut evidence = Evidence::default();
+        let answering = self.prometheus.iter().filter(|p| p.fault() != Some(PrometheusFault::Down));
+        evidence.clocks = answering.map(|p| (p.name.clone(), self.clock_ahead)).collect();
         for (fleet, configured) in &topology.fleets {
             let mut about = FleetEvidence::default();
             for question in Question::ALL.into_iter().filter(|q| configured.require.asks(*q)) {

@@ -441,15 +441,6 @@ impl State {
     }
 }
 
-/// The phase of a move to which a step belongs.
-pub fn phase(step: &Step) -> Phase {
-    match step {
-        Step::Tag(TagStep { change: TagChange::Add, .. }) => Phase::Prepare,
-        Step::Dns(_) => Phase::Switch,
-        Step::Tag(TagStep { change: TagChange::Remove, .. }) => Phase::Retire,
-    }
-}
-
 impl World for SimWorld {
     fn now(&self) -> Timestamp {
         self.state().clock()
@@ -472,14 +463,14 @@ impl World for SimWorld {
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {
-        let crash = self.state().crash_here(true, phase(step));
+        let crash = self.state().crash_here(true, step.phase());
         if crash {
             self.end_here().await;
         }
         let (outcome, crash) = {
             let mut state = self.state();
             let outcome = state.take(fence, step);
-            let crash = state.crash_here(false, phase(step));
+            let crash = state.crash_here(false, step.phase());
             if let (true, Some(sent)) = (crash, state.sent.last_mut()) {
                 sent.outcome = None;
             }

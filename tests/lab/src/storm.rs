@@ -74,7 +74,7 @@ impl Storm {
             8 => format!("dns ns{} {}", self.rng.u32(1..=self.dns), self.pick(&["down", "behind"])),
             9 => format!("dns {}", self.writes()),
             10..=12 => {
-                let what = self.pick(&["down", "silent", "stale", "contradicts", "nan"]);
+                let what = self.pick(&["down", "silent", "stale", "contradicts", "nan", "partial"]);
                 let server = self.rng.u32(0..self.prometheus);
                 let about =
                     if self.rng.bool() { format!(" about {}", self.cluster()) } else { String::new() };

@@ -193,7 +193,10 @@ impl Case {
                 at: at(NOW),
                 runners: Seen::Known(runners),
                 dns: BTreeMap::from([(rnd(), view)]),
-                evidence: Evidence { fleets: BTreeMap::from([(rnd(), FleetEvidence::default())]) },
+                evidence: Evidence {
+                    fleets: BTreeMap::from([(rnd(), FleetEvidence::default())]),
+                    clocks: BTreeMap::new(),
+                },
             },
             decisions: BTreeMap::from([(
                 rnd(),
