@@ -13,7 +13,8 @@ use super::{
     writer::Operation,
 };
 use crate::model::{
-    Decision, Fence, FleetName, Generation, MoveState, OverrideKind, Signal, SignalState, Step, StepOutcome,
+    CLOCK_OFF, Decision, Fence, FleetName, Generation, MoveState, OverrideKind, Signal, SignalState, Step,
+    StepOutcome,
 };
 
 /// Takes `count` numbers of the story and gives the first.
@@ -97,7 +98,8 @@ async fn upsert_signal(conn: &mut AnyConnection, new: &Signal) -> Result<Upserte
         .await?
         .as_ref()
         .map(rows::signal)
-        .transpose()?;
+        .transpose()?
+        .map(|old| heard_by_now(old, new.first_seen));
     let merged = merge(old.as_ref().unwrap_or(new), new);
     let outcome = match &old {
         None => Upserted::New,
@@ -113,6 +115,13 @@ async fn upsert_signal(conn: &mut AnyConnection, new: &Signal) -> Result<Upserte
         write_signal(conn, &merged).await?;
     }
     Ok(outcome)
+}
+
+/// What was heard of by a clock that has been set back since would count for nothing until that time comes.
+fn heard_by_now(old: Signal, now: Timestamp) -> Signal {
+    let ahead = old.last_seen.duration_since(now);
+    let last_seen = if ahead > CLOCK_OFF { now } else { old.last_seen };
+    Signal { last_seen, ..old }
 }
 
 async fn write_signal(conn: &mut AnyConnection, signal: &Signal) -> Result<(), Error> {
