@@ -90,16 +90,17 @@ impl Operation for UpsertSignals {
 }
 
 async fn upsert_signal(conn: &mut AnyConnection, new: &Signal) -> Result<Upserted, Error> {
-    let old = sqlx::query("SELECT * FROM signal WHERE source = $1 AND fingerprint = $2 AND starts_at = $3")
-        .bind(new.key.source.clone())
-        .bind(new.key.fingerprint.clone())
-        .bind(time(new.key.starts_at))
-        .fetch_optional(&mut *conn)
-        .await?
-        .as_ref()
-        .map(rows::signal)
-        .transpose()?
-        .map(|old| heard_by_now(old, new.first_seen));
+    let stored =
+        sqlx::query("SELECT * FROM signal WHERE source = $1 AND fingerprint = $2 AND starts_at = $3")
+            .bind(new.key.source.clone())
+            .bind(new.key.fingerprint.clone())
+            .bind(time(new.key.starts_at))
+            .fetch_optional(&mut *conn)
+            .await?
+            .as_ref()
+            .map(rows::signal)
+            .transpose()?;
+    let old = stored.clone().map(|old| heard_by_now(old, new.first_seen));
     let merged = merge(old.as_ref().unwrap_or(new), new);
     let outcome = match &old {
         None => Upserted::New,
@@ -111,7 +112,7 @@ async fn upsert_signal(conn: &mut AnyConnection, new: &Signal) -> Result<Upserte
             if heard == merged { Upserted::Unchanged } else { Upserted::Updated }
         }
     };
-    if old.as_ref() != Some(&merged) {
+    if stored.as_ref() != Some(&merged) {
         write_signal(conn, &merged).await?;
     }
     Ok(outcome)
