@@ -8,6 +8,8 @@ pub enum Type {
     Gauge,
     /// A value that only goes up; its name ends in `_total`.
     Counter,
+    /// How many values lie below some bounds.
+    Histogram,
     /// Labels of something that exists; its name ends in `_info` and its value is 1.
     Info,
 }
@@ -32,7 +34,7 @@ impl Family {
     pub fn name(&self) -> String {
         let unit = if self.seconds { "_seconds" } else { "" };
         let suffix = match self.kind {
-            Type::Gauge => "",
+            Type::Gauge | Type::Histogram => "",
             Type::Counter => "_total",
             Type::Info => "_info",
         };
@@ -96,8 +98,8 @@ families! {
     ScheduleLastBackup = "velero_schedule_last_backup_timestamp" Gauge in seconds [namespace, schedule]
         "When the schedule last submitted a backup; no sign of its success.";
     LocationInfo = "velero_backup_location" Info
-        [namespace, location, provider, bucket, prefix, endpoint, access_mode, default]
-        "Where a backup location is.";
+        [namespace, location, provider, bucket, prefix, endpoint, store, access_mode, default]
+        "Where a backup location is; locations of one store share its backups.";
     LocationAvailable = "velero_backup_location_available" Gauge [namespace, location]
         "Whether the location's bucket could be listed when it was last validated.";
     LocationValidated = "velero_backup_location_validated_timestamp" Gauge in seconds [namespace, location]
@@ -105,7 +107,9 @@ families! {
     LocationSynced = "velero_backup_location_synced_timestamp" Gauge in seconds [namespace, location]
         "When backups were last read from the location.";
     LocationWriters = "velero_backup_location_writers" Gauge [namespace, location]
-        "Locations that may write to the same bucket and prefix, over all clusters of this exporter.";
+        "Locations that may write to the same store, over all clusters of this exporter.";
+    LocationBackups = "velero_backup_location_backups" Gauge [namespace, location]
+        "Backups in the location that can be restored; absent until the exporter has seen one there.";
     LocationEmptied = "velero_backup_location_emptied" Gauge [namespace, location]
         "Whether all backups vanished from the location, neither expired nor deleted, and none came since.";
     Restores = "velero_restores" Gauge [namespace, phase]
@@ -133,6 +137,9 @@ families! {
 
     Convergence = "gitops_convergence" Gauge in seconds [tool, source, state]
         "From the first sight of a revision to everything being ready on it: the last one done, and the one open.";
+
+    ConvergenceDuration = "gitops_convergence_duration" Histogram in seconds [tool, source]
+        "From the first sight of a revision to everything being ready on it, of all that arrived.";
 
     CollectorUp = "exporter_collector_up" Gauge [collector]
         "Whether everything of a kind is known, and the API said so lately.";

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use prometheus_client::{
     collector::Collector as Collect,
-    encoding::{DescriptorEncoder, EncodeMetric as _},
+    encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Unit,
 };
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     kubernetes::{
-        self, Application, Backup, Detail, Flux, History, Kind, KindState, Limits, Location, Object, Pod,
-        Reason, Restore, Schedule, Snapshot,
+        self, Application, BUCKETS, Backup, Detail, Durations, Flux, History, Kind, KindState, Limits,
+        Location, Object, Pod, Reason, Restore, Schedule, Snapshot,
     },
     metrics::seconds,
     model::Timestamp,
@@ -101,9 +101,15 @@ pub fn encode(
 
 type Text<'a> = Cow<'a, str>;
 
+#[derive(Debug)]
+enum Sample<'a> {
+    Number(f64),
+    Histogram(&'a Durations),
+}
+
 /// Samples by family.
 #[derive(Debug, Default)]
-struct Samples<'a>(BTreeMap<Id, Vec<(Vec<Text<'a>>, f64)>>);
+struct Samples<'a>(BTreeMap<Id, Vec<(Vec<Text<'a>>, Sample<'a>)>>);
 
 impl<'a> Samples<'a> {
     fn write(self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -114,16 +120,28 @@ impl<'a> Samples<'a> {
                 Type::Gauge => MetricType::Gauge,
                 Type::Counter => MetricType::Counter,
                 Type::Info => MetricType::Info,
+                Type::Histogram => MetricType::Histogram,
             };
             let mut metric = encoder.encode_descriptor(family.stem, family.help, unit, kind)?;
             for (values, value) in &samples {
                 let names = std::iter::once(&"runner_cluster").chain(family.labels);
                 let labels: Vec<(&str, &str)> =
                     names.zip(values).map(|(name, value)| (*name, value.as_ref())).collect();
-                match family.kind {
-                    Type::Gauge => ConstGauge::new(*value).encode(metric.encode_family(&labels)?)?,
-                    Type::Counter => ConstCounter::new(*value).encode(metric.encode_family(&labels)?)?,
-                    Type::Info => metric.encode_info(&labels)?,
+                match (family.kind, value) {
+                    (Type::Info, _) => metric.encode_info(&labels)?,
+                    (Type::Counter, Sample::Number(value)) => {
+                        ConstCounter::new(*value).encode(metric.encode_family(&labels)?)?;
+                    }
+                    (_, Sample::Number(value)) => {
+                        ConstGauge::new(*value).encode(metric.encode_family(&labels)?)?;
+                    }
+                    (_, Sample::Histogram(took)) => {
+                        let buckets: Vec<(f64, u64)> = BUCKETS.into_iter().zip(took.counts).collect();
+                        let count = took.counts.iter().sum();
+                        metric
+                            .encode_family(&labels)?
+                            .encode_histogram::<NoLabelSet>(took.sum, count, &buckets, None)?;
+                    }
                 }
             }
         }
@@ -131,22 +149,37 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// Where a location's backups are.
-type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
-
-fn place(location: &Location) -> Place<'_> {
-    (&location.provider, &location.bucket, &location.prefix, &location.endpoint)
+/// What tells the stores of backups apart, over clusters too: two stores may have buckets of one name. An address that
+/// only means something inside a cluster is another store in each.
+fn store(cluster: &str, location: &Location) -> String {
+    let Location { provider, bucket, prefix, endpoint, .. } = location;
+    let provider = provider.strip_prefix("velero.io/").unwrap_or(provider);
+    let endpoint = endpoint.to_ascii_lowercase();
+    let endpoint = match endpoint.split_once("://") {
+        Some(("https", rest)) => format!("https://{}", rest.strip_suffix(":443").unwrap_or(rest)),
+        Some(("http", rest)) => format!("http://{}", rest.strip_suffix(":80").unwrap_or(rest)),
+        _ => endpoint,
+    };
+    let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    let inside = !host.is_empty()
+        && (!host.contains('.')
+            || host.ends_with(".svc")
+            || host.contains(".svc.")
+            || host.starts_with("127."));
+    let scope = if inside { format!("{cluster}/") } else { String::new() };
+    format!("{provider}:{scope}{endpoint}/{bucket}/{prefix}")
 }
 
-/// How many locations may write to a place.
-fn writers<'a>(clusters: &[View<'a>]) -> BTreeMap<Place<'a>, usize> {
+/// How many locations may write to a store.
+fn writers(clusters: &[View<'_>]) -> BTreeMap<String, usize> {
     let mut writers = BTreeMap::new();
     for cluster in clusters {
         for object in cluster.snapshot.of(Kind::BackupStorageLocation) {
             if let Detail::Location(location) = &object.detail
                 && !location.read_only
             {
-                *writers.entry(place(location)).or_default() += 1;
+                *writers.entry(store(cluster.name, location)).or_default() += 1;
             }
         }
     }
@@ -178,7 +211,7 @@ impl<'a> One<'_, 'a> {
     fn put<const N: usize>(&mut self, id: Id, labels: [Text<'a>; N], value: f64) {
         debug_assert_eq!(FAMILIES[id as usize].labels.len(), N, "{id:?}");
         let values = std::iter::once(Text::from(self.cluster.name)).chain(labels).collect();
-        self.page.0.entry(id).or_default().push((values, value));
+        self.page.0.entry(id).or_default().push((values, Sample::Number(value)));
     }
 
     fn put_time<const N: usize>(&mut self, id: Id, labels: [Text<'a>; N], time: Option<Timestamp>) {
@@ -270,7 +303,7 @@ impl<'a> One<'_, 'a> {
         }
     }
 
-    fn velero(&mut self, writers: &BTreeMap<Place<'a>, usize>) {
+    fn velero(&mut self, writers: &BTreeMap<String, usize>) {
         self.backups();
         for object in self.known(Kind::Schedule) {
             let Detail::Schedule(Schedule { paused, interval, last_backup, .. }) = &object.detail else {
@@ -326,9 +359,10 @@ impl<'a> One<'_, 'a> {
         }
     }
 
-    fn location(&mut self, object: &'a Object, location: &'a Location, writers: &BTreeMap<Place<'a>, usize>) {
+    fn location(&mut self, object: &'a Object, location: &'a Location, writers: &BTreeMap<String, usize>) {
         let labels = || -> [Text<'a>; 2] { [object.namespace.as_str().into(), object.name.as_str().into()] };
         let [namespace, name] = labels();
+        let store = store(self.cluster.name, location);
         let info = [
             namespace,
             name,
@@ -336,6 +370,7 @@ impl<'a> One<'_, 'a> {
             location.bucket.as_str().into(),
             location.prefix.as_str().into(),
             location.endpoint.as_str().into(),
+            store.clone().into(),
             if location.read_only { "ReadOnly" } else { "ReadWrite" }.into(),
             word(location.default).into(),
         ];
@@ -351,7 +386,7 @@ impl<'a> One<'_, 'a> {
         }
         self.put_time(Id::LocationValidated, labels(), location.validated);
         self.put_time(Id::LocationSynced, labels(), location.synced);
-        let count = writers.get(&place(location)).copied().unwrap_or(0);
+        let count = writers.get(&store).copied().unwrap_or(0);
         self.put(Id::LocationWriters, labels(), count as f64);
     }
 
@@ -430,7 +465,13 @@ impl<'a> One<'_, 'a> {
             let labels = [&vanished.namespace, &vanished.schedule, &vanished.location];
             self.put(Id::BackupsVanished, labels.map(|l| l.as_str().into()), count as f64);
         }
-        for (namespace, location, emptied) in history.emptied() {
+        for (key, took) in history.took() {
+            let labels = [self.cluster.name, key.tool.as_str(), &key.source].map(Text::from).to_vec();
+            let samples = self.page.0.entry(Id::ConvergenceDuration).or_default();
+            samples.push((labels, Sample::Histogram(took)));
+        }
+        for (namespace, location, backups, emptied) in history.locations() {
+            self.put(Id::LocationBackups, [namespace.into(), location.into()], backups as f64);
             self.put(Id::LocationEmptied, [namespace.into(), location.into()], f64::from(emptied));
         }
     }

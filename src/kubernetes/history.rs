@@ -28,6 +28,8 @@ pub struct SourceKey {
 /// Namespace and name of a backup location.
 type LocationKey = (String, String);
 type Name = (String, String);
+/// Kind, namespace and name of a source.
+type Place<'a> = (Kind, &'a str, &'a str);
 
 /// Whose backups vanished.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +52,8 @@ struct Course {
     open: Option<Timestamp>,
     /// How long the last one that arrived took.
     last: Option<SignedDuration>,
+    /// How long all took that arrived.
+    took: Durations,
     /// What was ready on the revision at some time.
     arrived: BTreeSet<Name>,
     /// Revisions seen, oldest first: what is seen again is not new.
@@ -63,6 +67,27 @@ pub struct Convergence {
     pub last: Option<SignedDuration>,
     /// Since when something is behind; none when nothing is.
     pub open: Option<Timestamp>,
+}
+
+/// How many took how long, as a histogram counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Durations {
+    /// Together, in seconds.
+    pub sum: f64,
+    /// By the first of [`BUCKETS`] that they fit in.
+    pub counts: [u64; BUCKETS.len()],
+}
+
+/// Upper bounds of convergence in seconds: a quarter of an hour is one, the limit of the alert.
+pub const BUCKETS: [f64; 10] = [10., 30., 60., 120., 300., 600., 900., 1800., 3600., f64::MAX];
+
+impl Durations {
+    fn add(&mut self, took: SignedDuration) {
+        let seconds = took.as_secs_f64().max(0.0);
+        self.sum += seconds;
+        let bucket = BUCKETS.iter().position(|bound| seconds <= *bound).unwrap_or(BUCKETS.len() - 1);
+        self.counts[bucket] += 1;
+    }
 }
 
 /// The backups of a location that can be restored.
@@ -92,7 +117,9 @@ impl History {
     pub fn fold(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
         let retired = snapshot.take_retired();
         let synced = |kind| *snapshot.state(kind) == KindState::Synced;
-        if synced(Kind::Kustomization) {
+        let known = |kind| matches!(snapshot.state(kind), KindState::Synced | KindState::Absent);
+        let [kustomizations, releases] = [Kind::Kustomization, Kind::HelmRelease];
+        if known(kustomizations) && known(releases) && (synced(kustomizations) || synced(releases)) {
             self.flux(snapshot, now);
         }
         if synced(Kind::Application) {
@@ -115,25 +142,45 @@ impl History {
         self.sources.iter().map(|(key, c)| (key, Convergence { last: c.last, open: c.open }))
     }
 
+    /// How long all revisions took that arrived, by source.
+    pub fn took(&self) -> impl Iterator<Item = (&SourceKey, &Durations)> {
+        self.sources.iter().map(|(key, course)| (key, &course.took))
+    }
+
     /// Backups that could be restored and are gone, neither expired nor deleted.
     pub fn vanished(&self) -> impl Iterator<Item = (&Vanished, u64)> {
         self.vanished.iter().map(|(key, count)| (key, *count))
     }
 
-    /// By namespace and location: whether all backups vanished from it and none came since.
-    pub fn emptied(&self) -> impl Iterator<Item = (&str, &str, bool)> {
-        self.buckets.iter().map(|((namespace, name), b)| (namespace.as_str(), name.as_str(), b.emptied))
+    /// By namespace and location in which there was a backup: how many can be restored, and whether all vanished and
+    /// none came since.
+    pub fn locations(&self) -> impl Iterator<Item = (&str, &str, usize, bool)> {
+        self.buckets.iter().map(|((namespace, name), b)| (&**namespace, &**name, b.backups.len(), b.emptied))
     }
 
     fn flux(&mut self, snapshot: &Snapshot, now: Timestamp) {
-        let mut members: BTreeMap<(Kind, &str, &str), Vec<Member<'_>>> = BTreeMap::new();
-        for object in snapshot.of(Kind::Kustomization) {
+        let mut members: BTreeMap<Place<'_>, Vec<Member<'_>>> = BTreeMap::new();
+        for object in snapshot.of(Kind::Kustomization).chain(snapshot.of(Kind::HelmRelease)) {
             let Detail::Flux(flux) = &object.detail else { continue };
-            let Some(source) = &flux.source else { continue };
-            let Some(kind) = Kind::of_flux(&source.kind) else { continue };
-            let ready = converged(object, flux).then_some(flux.revision.as_deref()).flatten();
-            let name = (object.namespace.clone(), object.name.clone());
-            members.entry((kind, &source.namespace, &source.name)).or_default().push(Member { name, ready });
+            // A release has arrived with its chart, and with what its Kustomization applied.
+            let by = flux.applied_by.as_ref().filter(|_| object.kind == Kind::HelmRelease);
+            let by = by.and_then(|by| snapshot.get(Kind::Kustomization, &by.namespace, &by.name));
+            let by = by.and_then(|by| match &by.detail {
+                Detail::Flux(kustomization) => Some((by, kustomization.as_ref())),
+                _ => None,
+            });
+            for (applies, at) in [Some((object, flux.as_ref())), by].into_iter().flatten() {
+                let Some(source) = &at.source else { continue };
+                let Some(kind) = Kind::of_flux(&source.kind) else { continue };
+                let place = (kind, source.namespace.as_str(), source.name.as_str());
+                let newest = match snapshot.get(kind, &source.namespace, &source.name).map(|o| &o.detail) {
+                    Some(Detail::Flux(source)) => source.revision.as_deref(),
+                    _ => None,
+                };
+                let there = converged(object, flux) && newest.is_some_and(|r| at.is_at(applies.kind, r));
+                let name = (format!("{}/{}", object.kind, object.namespace), object.name.clone());
+                members.entry(place).or_default().push(Member { name, ready: newest.filter(|_| there) });
+            }
         }
         let mut present = BTreeSet::new();
         for ((kind, namespace, name), members) in members {
@@ -295,7 +342,8 @@ impl Course {
         self.arrived.extend(members.iter().filter(|m| m.ready == Some(revision)).map(|m| m.name.clone()));
         let behind = self.arrived.len() < there.len();
         if first_look && !behind {
-            // It arrived before anybody looked: how long that took is not known.
+            // It arrived before anybody looked: how long that took is not known, nor is it at the next look.
+            self.first_seen = Some(now);
             return;
         }
         if self.first_seen.is_none() {
@@ -311,6 +359,9 @@ impl Course {
             }
         } else if self.open.take().is_some() {
             self.last = self.first_seen.map(|first| now.duration_since(first));
+            if let Some(took) = self.last {
+                self.took.add(took);
+            }
         }
     }
 }

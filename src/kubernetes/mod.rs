@@ -15,7 +15,7 @@ mod snapshot;
 
 pub use backups::{ScheduleBackups, Standing, schedule_backups};
 pub use cron::Due;
-pub use history::{Convergence, History, SourceKey, Vanished};
+pub use history::{BUCKETS, Convergence, Durations, History, SourceKey, Vanished};
 pub use judge::judge;
 pub use judgement::{Judgement, Limits, Reason, Verdict};
 pub use kind::{Kind, Tool};

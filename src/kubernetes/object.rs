@@ -231,6 +231,10 @@ pub struct Flux {
     pub revision: Option<String>,
     /// The revision last tried.
     pub attempted: Option<String>,
+    /// The digest of the artifact that a Helm release last tried, where its source has one.
+    pub attempted_digest: Option<String>,
+    /// The Kustomization that made it.
+    pub applied_by: Option<Reference>,
     /// When a source's artifact last changed.
     pub artifact_updated: Option<Timestamp>,
     /// When a Kustomization was last applied: its heartbeat.
@@ -275,6 +279,19 @@ impl Flux {
         let handled = self.handled.as_deref().and_then(token_time);
         let changed = self.ready.as_ref().and_then(|ready| ready.changed);
         [handled, changed, self.artifact_updated].into_iter().flatten().max()
+    }
+
+    /// Whether what it last applied, or last tried, is this revision of its source.
+    pub(super) fn is_at(&self, kind: Kind, revision: &str) -> bool {
+        if kind != Kind::HelmRelease {
+            return self.revision.as_deref() == Some(revision);
+        }
+        // As its controller compares: an OCI artifact by its digest, a chart by its version.
+        match (revision.rsplit_once('@').map_or(revision, |(_, digest)| digest), &self.attempted_digest) {
+            (digest, Some(attempted)) => attempted == digest,
+            (digest, None) if digest.contains(':') => false,
+            (version, None) => self.attempted.as_deref() == Some(version),
+        }
     }
 
     /// Its heartbeat: for a Kustomization its last reconciliation, for what has no heartbeat the last sign of life.

@@ -139,7 +139,11 @@ fn location(r: &Reader<'_>) -> Result<Location, Unreadable> {
         provider: text("spec.provider")?,
         bucket: text("spec.objectStorage.bucket")?,
         prefix: text("spec.objectStorage.prefix")?.trim_matches('/').to_owned(),
-        endpoint: without_credentials(&text("spec.config.s3Url")?),
+        // S3 by its address; on Azure containers of one name are told apart by their account.
+        endpoint: match text("spec.config.s3Url")? {
+            url if url.is_empty() => text("spec.config.storageAccount")?,
+            url => without_credentials(&url),
+        },
         read_only: text("spec.accessMode")? == "ReadOnly",
         default: r.bool("spec.default")?.unwrap_or(false),
     })
@@ -231,6 +235,13 @@ fn reference(r: &Reader<'_>, path: &str, namespace: &str) -> Result<Option<Refer
     Ok(Some(Reference { kind, namespace, name }))
 }
 
+/// The Kustomization that made an object, as its controller labels what it applies.
+fn applied_by(r: &Reader<'_>) -> Result<Option<Reference>, Unreadable> {
+    let label = |key: &str| r.entry("metadata.labels", &format!("kustomize.toolkit.fluxcd.io/{key}"));
+    let (Some(namespace), Some(name)) = (label("namespace")?, label("name")?) else { return Ok(None) };
+    Ok(Some(Reference { kind: Kind::Kustomization.as_str().to_owned(), namespace, name }))
+}
+
 fn flux(kind: Kind, namespace: &str, r: &Reader<'_>) -> Result<Flux, Unreadable> {
     let mut flux = Flux {
         suspended: r.bool("spec.suspend")?.unwrap_or(false),
@@ -240,6 +251,8 @@ fn flux(kind: Kind, namespace: &str, r: &Reader<'_>) -> Result<Flux, Unreadable>
         source: reference(r, "spec.sourceRef", namespace)?,
         observed: r.int("status.observedGeneration")?,
         attempted: r.text("status.lastAttemptedRevision")?,
+        attempted_digest: r.text("status.lastAttemptedRevisionDigest")?.filter(|d| !d.is_empty()),
+        applied_by: applied_by(r)?,
         artifact_updated: r.time("status.artifact.lastUpdateTime")?,
         requested: r.entry("metadata.annotations", "reconcile.fluxcd.io/requestedAt")?,
         handled: r.text("status.lastHandledReconcileAt")?,

@@ -8,6 +8,7 @@ mod crds;
 mod interruptions;
 mod many;
 mod objects;
+mod odd;
 mod rights;
 mod start;
 

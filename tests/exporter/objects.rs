@@ -142,7 +142,7 @@ async fn objects_are_seen_judged_and_forgotten() {
         "HelmRelease",
         "flux-system",
         "web",
-        json!({ "interval": "5m0s" }),
+        json!({ "interval": "5m0s", "chartRef": { "kind": "OCIRepository", "name": "web" } }),
         json!({}),
     );
     kubernetes.apply(&release).await.unwrap();

@@ -15,7 +15,7 @@ const PODS: [&str; 2] = ["--runner-pods", "rnd=gitlab-runner/app=runner"];
 const NAMESPACE: &str = "switchyard";
 
 /// The shipped roles, as the API server has them.
-async fn roles(kubernetes: &Kubernetes) -> Vec<Value> {
+pub(crate) async fn roles(kubernetes: &Kubernetes) -> Vec<Value> {
     kubernetes.apply_file(&root().join("deploy/rbac/exporter.yaml")).await.unwrap();
     let mut roles = Vec::new();
     for name in ["switchyard-exporter", "switchyard-exporter-runner-pods"] {
@@ -26,7 +26,13 @@ async fn roles(kubernetes: &Kubernetes) -> Vec<Value> {
 }
 
 /// Binds a role with these rules to a service account: everywhere, or in a namespace.
-async fn bind(kubernetes: &Kubernetes, account: &str, role: &str, rules: &Value, namespace: Option<&str>) {
+pub(crate) async fn bind(
+    kubernetes: &Kubernetes,
+    account: &str,
+    role: &str,
+    rules: &Value,
+    namespace: Option<&str>,
+) {
     let version = "rbac.authorization.k8s.io/v1";
     let name = format!("{account}-{role}");
     let role =

@@ -19,7 +19,16 @@ fn minute(minute: i64) -> Timestamp {
 /// One look at a scene.
 fn look(history: &mut History, scene: &Scene, at: Timestamp) -> Option<Convergence> {
     history.fold(&mut scene.snapshot(), at);
-    history.convergence().next().map(|(_, convergence)| convergence)
+    first(history)
+}
+
+/// The Git repository of Flux, or what there is of Argo CD.
+fn first(history: &History) -> Option<Convergence> {
+    of(history, "GitRepository/flux-system/apps").or_else(|| of(history, "https://git.example.com/apps@main"))
+}
+
+fn of(history: &History, source: &str) -> Option<Convergence> {
+    history.convergence().find(|(key, _)| key.source == source).map(|(_, convergence)| convergence)
 }
 
 fn minutes(minutes: i64) -> Option<SignedDuration> {
@@ -36,6 +45,7 @@ fn flux_converges_when_everything_is_ready_on_the_sources_revision() {
     scene.copy(APPS, "more");
     let quiet = Some(Convergence { last: None, open: None });
     assert_eq!(look(&mut history, &scene, minute(0)), quiet, "it arrived before anybody looked");
+    assert_eq!(look(&mut history, &scene, minute(0)), quiet, "however often");
 
     revision(&mut scene, GIT, "/status/artifact/revision", "b");
     let open = Some(Convergence { last: None, open: Some(minute(1)) });
@@ -64,6 +74,73 @@ fn flux_converges_when_everything_is_ready_on_the_sources_revision() {
     // What vanishes vanishes.
     scene.remove(GIT);
     assert_eq!(look(&mut history, &scene, minute(8)), None);
+}
+
+#[test]
+fn a_release_arrives_with_its_chart_and_with_what_its_kustomization_applied() {
+    const RELEASE: &str = "HelmRelease/runner";
+    let chart = "HelmChart/flux-system/gitlab-runner-runner";
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    scene.set(
+        RELEASE,
+        "/metadata/labels",
+        json!({
+            "kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+        }),
+    );
+    look(&mut history, &scene, minute(0));
+    let quiet = Some(Convergence { last: None, open: None });
+    assert_eq!(of(&history, chart), quiet);
+
+    // A commit changes its values: it is applied in a moment, and rolled out later.
+    revision(&mut scene, GIT, "/status/artifact/revision", "b");
+    revision(&mut scene, APPS, "/status/lastAppliedRevision", "b");
+    scene.set(RELEASE, "/metadata/generation", json!(3));
+    let open = |at| Some(Convergence { last: None, open: Some(minute(at)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open(1), "the release is behind its spec");
+    assert_eq!(of(&history, chart), quiet, "it has arrived with this chart before");
+    scene.set(RELEASE, "/status/conditions/0/observedGeneration", json!(3));
+    assert_eq!(look(&mut history, &scene, minute(4)), Some(Convergence { last: minutes(3), open: None }));
+
+    // A newer chart.
+    scene.set("HelmChart/gitlab-runner-runner", "/status/artifact/revision", json!("0.85.0"));
+    assert_eq!(scene.judge(RELEASE).reason, switchyard::kubernetes::Reason::RevisionBehind);
+    look(&mut history, &scene, minute(5));
+    assert_eq!(of(&history, chart), open(5));
+    scene.set(RELEASE, "/status/lastAttemptedRevision", json!("0.85.0"));
+    scene.set(RELEASE, "/status/conditions/0/status", json!("False"));
+    look(&mut history, &scene, minute(6));
+    assert_eq!(of(&history, chart), open(5), "tried, and failed");
+    scene.set(RELEASE, "/status/conditions/0/status", json!("True"));
+    look(&mut history, &scene, minute(25));
+    assert_eq!(of(&history, chart), Some(Convergence { last: minutes(20), open: None }));
+    let (_, took) = history.took().find(|(key, _)| key.source == chart).expect("it arrived");
+    let above: u64 = switchyard::kubernetes::BUCKETS
+        .iter()
+        .zip(took.counts)
+        .filter(|(b, _)| **b > 900.0)
+        .map(|(_, n)| n)
+        .sum();
+    assert_eq!((took.sum, above), (1200.0, 1), "longer than a quarter of an hour");
+}
+
+#[test]
+fn a_chart_from_a_registry_is_told_by_its_digest() {
+    let mut scene = Scene::of("flux.json");
+    let (release, chart) = ("HelmRelease/runner", "HelmChart/gitlab-runner-runner");
+    scene.set(chart, "/kind", json!("OCIRepository"));
+    let source = "OCIRepository/gitlab-runner-runner";
+    scene.set(source, "/status/artifact/revision", json!("0.84.0@sha256:abc"));
+    scene.set(release, "/spec/chart", Value::Null);
+    let reference =
+        json!({ "kind": "OCIRepository", "name": "gitlab-runner-runner", "namespace": "flux-system" });
+    scene.set(release, "/spec/chartRef", reference);
+    scene.set(release, "/status/lastAttemptedRevision", json!("0.84.0+abc"));
+    scene.set(release, "/status/lastAttemptedRevisionDigest", json!("sha256:abc"));
+    assert_eq!(scene.judge(release).reason, switchyard::kubernetes::Reason::Ok);
+    // A tag that was moved.
+    scene.set(source, "/status/artifact/revision", json!("0.84.0@sha256:def"));
+    assert_eq!(scene.judge(release).reason, switchyard::kubernetes::Reason::RevisionBehind);
 }
 
 #[test]
@@ -165,7 +242,7 @@ impl Watched {
     fn look(&mut self, at: i64) -> (u64, bool) {
         self.history.fold(&mut self.snapshot, minute(at));
         let vanished = self.history.vanished().map(|(_, count)| count).sum();
-        (vanished, self.history.emptied().any(|(_, _, emptied)| emptied))
+        (vanished, self.history.locations().any(|(.., emptied)| emptied))
     }
 
     fn remove(&mut self, name: &str) {

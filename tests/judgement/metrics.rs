@@ -123,7 +123,12 @@ fn exposed(page: &Page) -> BTreeMap<String, BTreeSet<String>> {
     for line in page.text().lines().filter(|line| !line.starts_with('#')) {
         let (name, rest) = line.split_once('{').expect("every sample has labels");
         let labels = rest.rsplit_once('}').expect("closed").0;
-        let labels = labels.split("\",").filter_map(|l| Some(l.split_once("=\"")?.0.to_owned())).collect();
+        let mut labels: BTreeSet<String> =
+            labels.split("\",").filter_map(|l| Some(l.split_once("=\"")?.0.to_owned())).collect();
+        // The parts of a histogram.
+        let parts = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
+        let name = parts.unwrap_or(name);
+        labels.remove("le");
         let before = found.insert(name.to_owned(), labels);
         assert!(before.is_none_or(|before| before == found[name]), "labels differ: {line}");
     }
@@ -148,7 +153,11 @@ fn table_documentation_and_page_know_the_same() {
     let known: Vec<(String, String, BTreeSet<String>)> = FAMILIES
         .iter()
         .map(|family| {
-            let kind = if family.kind == Type::Counter { "counter" } else { "gauge" };
+            let kind = match family.kind {
+                Type::Counter => "counter",
+                Type::Histogram => "histogram",
+                Type::Gauge | Type::Info => "gauge",
+            };
             let labels = std::iter::once("runner_cluster").chain(family.labels.iter().copied());
             (family.name(), kind.to_owned(), labels.map(str::to_owned).collect())
         })
@@ -210,11 +219,13 @@ fn a_cluster_is_shown() {
     assert_eq!(value("velero_backup_location_synced_timestamp_seconds", &place), at("2026-11-21T02:59:21Z"));
     assert_eq!(value("velero_backup_location_writers", &place), Some(1.0));
     assert_eq!(value("velero_backup_location_emptied", &place), Some(0.0));
+    assert_eq!(value("velero_backup_location_backups", &place), Some(2.0));
     let info = [
         ("provider", "aws"),
         ("bucket", "velero"),
         ("prefix", "blue"),
         ("endpoint", "https://s3.example.com"),
+        ("store", "aws:https://s3.example.com/velero/blue"),
         ("access_mode", "ReadWrite"),
         ("default", "true"),
     ];
@@ -256,6 +267,9 @@ fn a_cluster_is_shown() {
     let state = |state| [flux[0], flux[1], ("state", state)];
     assert_eq!(value("gitops_convergence_seconds", &state("done")), Some(0.0));
     assert_eq!(value("gitops_convergence_seconds", &state("open")), None);
+    assert_eq!(value("gitops_convergence_duration_seconds_count", &flux), Some(1.0));
+    let quarter = [flux[0], flux[1], ("le", "900.0")];
+    assert_eq!(value("gitops_convergence_duration_seconds_bucket", &quarter), Some(1.0));
 
     assert_eq!(value("exporter_collector_up", &[("collector", "backups")]), Some(1.0));
     assert_eq!(
@@ -381,6 +395,25 @@ fn two_clusters_that_write_to_one_bucket_are_seen() {
     let types: Vec<&str> = both.text().lines().filter(|l| l.starts_with("# TYPE")).collect();
     let once: BTreeSet<&&str> = types.iter().collect();
     assert_eq!(types.len(), once.len());
+
+    // A bucket of the same name in another store; an address of each cluster's own; one that is only written otherwise.
+    for (blue_url, green_url, writers) in [
+        ("https://s3.example.com", "https://s3.other.example.com", 1.0),
+        ("http://minio.minio.svc:9000", "http://minio.minio.svc:9000", 1.0),
+        ("https://s3.example.com", "https://S3.example.com:443/", 2.0),
+    ] {
+        let clusters = [("blue", blue_url), ("green", green_url)].map(|(name, url)| {
+            let mut scene = Scene::of("velero.json");
+            scene.set("BackupStorageLocation/default", "/spec/config/s3Url", json!(url));
+            let mut owned = Owned { name, snapshot: synced(), ..Owned::default() };
+            add(&mut owned.snapshot, &scene);
+            owned
+        });
+        let page = page(clusters.into());
+        let green = [("runner_cluster", "green")];
+        let count = page.value("switchyard_velero_backup_location_writers", &green);
+        assert_eq!(count, Some(writers), "{blue_url} {green_url}");
+    }
 
     let mut standby = Scene::of("velero.json");
     standby.set("BackupStorageLocation/default", "/spec/accessMode", json!("ReadOnly"));

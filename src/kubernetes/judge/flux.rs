@@ -64,6 +64,12 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
                 Ok(source) if source.ready.as_ref().is_none_or(|ready| ready.status != "True") => {
                     Judgement::new(Reason::Reconciling, "its chart is being reconciled")
                 }
+                Ok(source)
+                    if source.revision.as_deref().is_some_and(|newest| !flux.is_at(object.kind, newest)) =>
+                {
+                    let text = format!("its chart is at {}, which it has not tried", revision(source));
+                    Judgement::new(Reason::RevisionBehind, text)
+                }
                 Ok(_) => ok(format!("it is ready at {}", revision(flux))),
                 Err(judged) => judged,
             }

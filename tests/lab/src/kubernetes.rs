@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
-    parts::{Flavour, Missing, root, target_dir},
+    parts::{Flavour, Missing, target_dir},
     ports,
     process::{Process, Program},
     wait::{PATIENCE, until},
@@ -30,7 +30,7 @@ pub enum Crds {
     Velero,
     /// Argo CD's Application.
     ArgoCd,
-    /// Flux': Kustomization, HelmRelease (a small one of our own) and the sources.
+    /// Flux': Kustomization, HelmRelease and the sources.
     Flux,
     /// Those of the Prometheus operator that the chart makes objects of.
     PrometheusOperator,
@@ -56,11 +56,9 @@ impl Crds {
     /// The files, as the projects ship them.
     fn files(self) -> Result<Vec<PathBuf>> {
         let pinned = target_dir().join("tools/crds");
-        let mut files = Vec::new();
-        for dir in [pinned.clone(), root().join("tests/fixtures/crds")] {
-            let entries = fs::read_dir(&dir).map_err(|_| missing(&dir))?;
-            files.extend(entries.filter_map(|entry| entry.ok().map(|entry| entry.path())));
-        }
+        let entries = fs::read_dir(&pinned).map_err(|_| missing(&pinned))?;
+        let mut files: Vec<PathBuf> =
+            entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
         files.retain(|file| file.file_name().is_some_and(|name| self.is_in(&name.to_string_lossy())));
         files.sort();
         ensure!(!files.is_empty(), missing(&pinned));
