@@ -139,7 +139,7 @@ fn what_people_may_ask_of_a_fleet() {
     let window = fleet("build").window.as_ref().unwrap();
     assert_eq!(window.to_string(), "Mon-Fri 22:00-05:00; Sat,Sun 00:00-24:00 Europe/Berlin");
     assert_eq!(window.applies_to, BTreeSet::from([MoveKind::Failback, MoveKind::Switchover]));
-    assert_eq!(config.web.runbook_url, "docs/gates.md");
+    assert_eq!(config.web.runbook_url, "http://127.0.0.1:9797/docs/gates.md");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! `switchyard check`: the file, then every credential and every address in it. Changes nothing.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
@@ -9,7 +13,7 @@ use super::{Check, Exit, OutputFormat, load, say};
 use crate::{
     app::setup,
     config::{Config, Problems},
-    model::{Finding, PoolSelector, Question, RecordSet, Severity},
+    model::{Asked, Finding, PoolSelector, Question, RecordSet, Severity},
     store::Store,
     web::Security,
 };
@@ -225,14 +229,22 @@ async fn prometheus(config: &Config) -> Vec<About> {
         }
     };
     let now = crate::world::Live::clock();
-    let mut found = Vec::new();
-    for (fleet, evidence) in &servers.evidence(&config.queries, now).await.fleets {
+    let evidence = servers.evidence(&config.queries, now).await;
+    let dead = dead(evidence.fleets.values().flat_map(|fleet| fleet.asked.values()));
+    let mut found: Vec<About> = dead
+        .iter()
+        .map(|(server, why)| {
+            let mend = "see that it is reachable from here, or correct prometheus.urls";
+            about("prometheus.urls", Finding::new(Severity::Error, format!("{server}: {why}"), mend))
+        })
+        .collect();
+    for (fleet, evidence) in &evidence.fleets {
         for (question, asked) in &evidence.asked {
             let path = format!("fleets.{fleet}.evidence.{}", question.as_str());
             // A cluster without a live runner has no sample of what its live runners see.
             let everywhere = *question != Question::GitlabUnreachable;
             let pools = config.topology.fleets.get(fleet).filter(|_| everywhere).map(|f| f.pools.keys());
-            for answer in &asked.answers {
+            for answer in asked.answers.iter().filter(|answer| !dead.contains_key(answer.server.as_str())) {
                 found.push(about(
                     &path,
                     evidence_finding(answer, &asked.query, pools.clone().into_iter().flatten()),
@@ -241,6 +253,20 @@ async fn prometheus(config: &Config) -> Vec<About> {
         }
     }
     found
+}
+
+/// The servers that gave one and the same error to everything: that is said once.
+fn dead<'a>(asked: impl Iterator<Item = &'a Asked>) -> BTreeMap<&'a str, &'a str> {
+    let mut said = BTreeMap::<&str, BTreeSet<Option<&str>>>::new();
+    for answer in asked.flat_map(|asked| &asked.answers) {
+        let why = answer.result.as_ref().err().map(String::as_str);
+        said.entry(&answer.server).or_default().insert(why);
+    }
+    let same = said.into_iter().filter_map(|(server, said)| match Vec::from_iter(said)[..] {
+        [Some(why)] => Some((server, why)),
+        _ => None,
+    });
+    same.collect()
 }
 
 fn evidence_finding<'a>(

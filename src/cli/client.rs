@@ -67,14 +67,14 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
             read(config_file, &remote, "history", fleet, Some(limit), show::history).await
         }
         Command::Switch(args) => switch(config_file, args).await,
-        Command::Pause(Pause { fleet, holder: expected, lasts, why, remote }) => {
+        Command::Pause(Pause { fleet, all: _, holder: expected, lasts, why, remote }) => {
             let mut more = lasts.map_or(json!({}), |lasts| json!({"for": lasts}));
             if let Some(expected) = expected {
                 more["expected_holder"] = holder(expected);
             }
             act(config_file, &remote, fleet.as_deref(), "pause", &why, more).await
         }
-        Command::Resume(Resume { fleet, holder: expected, why, remote }) => {
+        Command::Resume(Resume { fleet, all: _, holder: expected, why, remote }) => {
             let more = expected.map_or(json!({}), |expected| json!({"expected_holder": holder(expected)}));
             act(config_file, &remote, fleet.as_deref(), "resume", &why, more).await
         }

@@ -158,7 +158,8 @@ impl Serve {
 
 /// A duration above 0.
 fn positive(text: &str) -> Result<SignedDuration, String> {
-    let duration: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let duration: SignedDuration =
+        text.parse().map_err(|_| "it is no duration: write it like 30s, 45m or 2h".to_owned())?;
     if duration.is_positive() { Ok(duration) } else { Err("it must be longer than nothing".to_owned()) }
 }
 
@@ -314,14 +315,18 @@ struct Watch {
 
 #[derive(Debug, Args)]
 struct Pause {
-    /// The fleet; without it, all fleets.
+    /// The fleet; for all of them say --all instead.
+    #[arg(required_unless_present = "all")]
     fleet: Option<String>,
+    /// All fleets.
+    #[arg(long, conflicts_with_all = ["fleet", "holder"])]
+    all: bool,
     /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done. Stopping is
     /// always safe, so it need not be said.
     #[arg(long, requires = "fleet")]
     holder: Option<String>,
     /// How long, such as 2h; without it, until resumed.
-    #[arg(long = "for")]
+    #[arg(long = "for", value_parser = positive)]
     lasts: Option<SignedDuration>,
     #[command(flatten)]
     why: Why,
@@ -331,9 +336,12 @@ struct Pause {
 
 #[derive(Debug, Args)]
 struct Resume {
-    /// The fleet; without it, the pause of all fleets ends.
-    #[arg(requires = "holder")]
+    /// The fleet; for all of them say --all instead.
+    #[arg(requires = "holder", required_unless_present = "all")]
     fleet: Option<String>,
+    /// End the pause of all fleets. Fleets that were paused by their names stay so.
+    #[arg(long, conflicts_with_all = ["fleet", "holder"])]
+    all: bool,
     /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done.
     #[arg(long, requires = "fleet")]
     holder: Option<String>,

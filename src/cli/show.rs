@@ -110,11 +110,11 @@ fn story(entry: &Value) -> Vec<String> {
         }
         "step" => {
             let outcome = inner["outcome"]["outcome"].as_str().unwrap_or("begun").to_owned();
-            (
-                &inner["started_at"],
-                outcome,
-                format!("{}: {}", cell(&inner["phase"]), cell(&inner["sentence"])),
-            )
+            let mut words = format!("{}: {}", cell(&inner["phase"]), cell(&inner["sentence"]));
+            if let Some(why) = inner["outcome"]["why"].as_str() {
+                words = format!("{words} ({why})");
+            }
+            (&inner["started_at"], outcome, words)
         }
         _ => (&inner["at"], cell(&inner["outcome"]), cell(&inner["sentence"])),
     };

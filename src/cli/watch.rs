@@ -31,7 +31,9 @@ impl Screen {
     fn show(&mut self, what: &str, seconds: f64) {
         let mut out = std::io::stderr();
         if self.live {
-            let _ = write!(out, "\r  {what}, {seconds:.0} s\x1b[K");
+            // In one piece, the time first: a line that is too long is cut off at the edge and not wrapped.
+            let line = format!("\r\x1b[?7l  {seconds:.0} s  {what}\x1b[K\x1b[?7h");
+            let _ = out.write_all(line.as_bytes());
             let _ = out.flush();
         } else if self.shown != what {
             let _ = writeln!(out, "  {what}, {seconds:.1} s");

@@ -158,7 +158,7 @@ fn api(table: &Table<'_>) -> Api {
 }
 
 fn web(table: &Table<'_>) -> Web {
-    let url = table.default("url", "http://127.0.0.1:9797");
+    let url: Url = table.default("url", "http://127.0.0.1:9797");
     let (certificate, key) = (pem_file(table, "client_cert_file"), pem_file(table, "client_key_file"));
     let identity = certificate.zip(key).map(|(certificate, key)| format!("{certificate}\n{key}").into());
     let user: Option<String> = table.optional("user");
@@ -175,7 +175,8 @@ fn web(table: &Table<'_>) -> Web {
     if !table.has("user") && (table.has("password") || table.has("password_file")) {
         table.problem("user", "is missing beside the password", "set both or none");
     }
-    let runbook_url = table.default("runbook_url", "docs/gates.md");
+    let own = |url: &Url| format!("{}/docs/gates.md", url.as_str().trim_end_matches('/'));
+    let runbook_url = table.optional("runbook_url").unwrap_or_else(|| own(&url));
     Web { url, runbook_url, client: WebClient { ca: ca(table), identity, user: user.zip(password) } }
 }
 

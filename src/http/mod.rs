@@ -2,6 +2,7 @@
 
 mod access;
 mod actions;
+mod docs;
 mod problem;
 mod reads;
 mod webhook;
@@ -89,6 +90,7 @@ impl Server {
             .route("/-/healthy", get(|| async { "Switchyard is healthy.\n" }))
             .route("/-/ready", get(ready))
             .route("/-/leader", get(leader))
+            .route("/docs/{page}", get(docs::page))
             .merge(reads)
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })
             .layer(axum::middleware::from_fn_with_state(self.clone(), access::users));
@@ -121,7 +123,7 @@ async fn landing() -> Html<&'static str> {
         "<!doctype html><html lang=\"en\"><title>Switchyard</title><h1>Switchyard</h1><ul>\
          <li><a href=\"/metrics\">Metrics</a><li><a href=\"/api/v1/fleets\">Fleets</a>\
          <li><a href=\"/api/v1/explain\">Gates</a><li><a href=\"/api/v1/plan\">Plan</a>\
-         <li><a href=\"/api/v1/history\">History</a><li><a href=\"/-/ready\">Ready</a></ul></html>",
+         <li><a href=\"/api/v1/history\">History</a><li><a href=\"/docs/runbook.md\">Runbook</a><li><a href=\"/-/ready\">Ready</a></ul></html>",
     )
 }
 

@@ -51,9 +51,17 @@ async fn check_tries_everything_and_says_what_is_wrong() {
     stage.configure();
     let said = stage.cli(&["check"]).await;
     assert_eq!(said.code, 1);
-    for part in ["GitLab cannot be asked", "ERROR   alertmanager", "ERROR   fleets.rnd.evidence.alive"] {
+    for part in
+        ["GitLab cannot be asked", "ERROR   alertmanager", "ERROR   prometheus.urls: http://127.0.0.1:9"]
+    {
         assert!(said.stdout.contains(part), "{part:?} is not in: {}", said.stdout);
     }
+    assert_eq!(
+        said.stdout.matches("http://127.0.0.1:9: ").count(),
+        1,
+        "one dead Prometheus: {}",
+        said.stdout
+    );
 }
 
 #[tokio::test]
@@ -77,6 +85,12 @@ async fn what_can_be_read_is_shown_to_people_and_to_programs() {
         let rows: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
         assert!(said.code == 0 && !rows.is_empty(), "{args:?}: {said:?}");
     }
+    let said = stage.cli(&["explain", "rnd"]).await;
+    let link = said.stdout.lines().find_map(|line| line.trim().strip_prefix("see: ")).unwrap().to_owned();
+    assert_eq!(link, format!("http://{}/docs/gates.md#eyes_open", stage.address));
+    let page = reqwest::get(&link).await.unwrap().text().await.unwrap();
+    assert!(page.contains("<h2 id=\"eyes_open\">") && page.contains("SwitchyardWatchdog"), "{page}");
+    assert_eq!(stage.get("/docs/nothing.md").await.status, 404);
     for what in ["plan", "explain", "history"] {
         let said = stage.cli(&[what, "nobody", "--output", "json"]).await;
         assert_eq!(said.code, 1, "{what}: {said:?}");
@@ -136,7 +150,7 @@ async fn a_person_moves_a_fleet_and_what_is_wrong_is_refused() {
 async fn a_pause_holds_alerts_until_it_is_lifted() {
     let stage = Stage::new().await;
     let _switchyard = stage.start().await;
-    for args in [&["pause", "rnd", "--for", "2h"][..], &["pause"]] {
+    for args in [&["pause", "rnd", "--for", "2h"][..], &["pause", "--all"]] {
         let said = stage.cli(&with_why(args)).await;
         assert!(said.code == 0 && said.stdout.contains("automatic moves are paused"), "{args:?}: {said:?}");
     }
@@ -153,7 +167,7 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
     assert!(said.code == 0 && said.stdout.contains("there was no pause"), "{said:?}");
     stage.fleet_until("the pause of all fleets holds it", held).await;
     assert!(stage.written().is_empty());
-    assert_eq!(stage.cli(&with_why(&["resume"])).await.code, 0);
+    assert_eq!(stage.cli(&with_why(&["resume", "--all"])).await.code, 0);
     stage
         .fleet_until("green holds", |fleet| fleet["decision"]["state"] == "done" && fleet["generation"] == 2)
         .await;
@@ -168,8 +182,11 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
         (&["ack", "rnd", "--holder", "blue"], 1, "rnd is held by green, not by whom you expect"),
         (&["pause", "rnd", "--holder", "blue"], 1, "rnd is held by green, not by whom you expect"),
         (&["pause", "nobody"], 1, "There is no fleet"),
-        (&["pause", "rnd", "--for=-1h"], 1, "longer than nothing"),
-        (&["pause", "rnd", "--for", "soon"], 2, "--for"),
+        (&["pause", "rnd", "--for=-1h"], 2, "longer than nothing"),
+        (&["pause", "rnd", "--for", "soon"], 2, "it is no duration: write it like 30s, 45m or 2h"),
+        (&["pause"], 2, "<FLEET>"),
+        (&["resume"], 2, "<FLEET>"),
+        (&["pause", "rnd", "--all"], 2, "cannot be used with"),
     ] {
         let said = stage.cli(&with_why(args)).await;
         assert!(said.code == code && said.stderr.contains(part), "{args:?}: {said:?}");

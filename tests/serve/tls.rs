@@ -186,7 +186,7 @@ async fn the_command_line_speaks_tls_by_flags_and_by_configuration() {
     let user = [&flags[..], &["--user", "ali", "--password-file", &password]].concat();
     assert_eq!(tls.stage.cli(&[&["plan"][..], &flags].concat()).await.code, 1);
     assert_eq!(tls.stage.cli(&[&["plan"][..], &user].concat()).await.code, 0);
-    assert_eq!(tls.stage.cli(&[&["resume", "--reason", "x"][..], &user].concat()).await.code, 1);
+    assert_eq!(tls.stage.cli(&[&["resume", "--all", "--reason", "x"][..], &user].concat()).await.code, 1);
 
     tls.stage.settings["api"] = json!({ "token_file": tls.stage.dir().join("api") });
     let web = &mut tls.stage.settings["web"];
@@ -195,7 +195,7 @@ async fn the_command_line_speaks_tls_by_flags_and_by_configuration() {
     web["password_file"] = json!("password");
     tls.stage.configure();
     assert_eq!(tls.stage.cli(&["plan"]).await.code, 0);
-    let resumed = tls.stage.cli(&["resume", "--reason", "x"]).await;
+    let resumed = tls.stage.cli(&["resume", "--all", "--reason", "x"]).await;
     assert_eq!(resumed.code, 0, "{resumed:?}");
 }
 

@@ -234,7 +234,7 @@ impl Stage {
              \x20 logs          {logs}\n\
              \x20 commands      export SWITCHYARD_CONFIG_FILE={config}\n\
              \x20               {binary} explain     # every gate and what it saw; also: check, plan, history,\n\
-             \x20               {binary} pause --reason 'a look around'     # then resume; also: switch, ack\n\n\
+             \x20               {binary} pause --all --reason 'a look around'     # then resume; also: switch, ack\n\n\
              Keys: k kill the holder's cluster   r revive   f send the fleet home   q quit\n",
             gitlab = scene.gitlab.url(),
             logs = scene.dir().display(),
