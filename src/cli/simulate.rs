@@ -1,6 +1,9 @@
 //! `switchyard simulate FILE`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -28,7 +31,10 @@ pub(super) async fn simulate(args: Simulate) -> Exit {
             return Exit::Usage;
         }
     };
-    let mut story = match simulate::parse(&text) {
+    // A configuration file that the story names is looked for beside the story.
+    let beside = args.file.parent().unwrap_or(Path::new("")).to_owned();
+    let open = |name: &str| fs::read_to_string(beside.join(name)).map_err(|error| error.to_string());
+    let mut story = match simulate::parse_with(&text, open) {
         Ok(story) => story,
         Err(problems) => {
             for problem in problems.0 {

@@ -133,7 +133,7 @@ pub enum Wake {
 /// Why a pass could not be finished.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed")]
-pub struct PassError(#[from] crate::store::Error);
+pub struct PassError(#[from] pub(crate) crate::store::Error);
 
 impl<W: World> Reconciler<W> {
     /// Makes the loop. `status` is where every pass publishes its snapshot.

@@ -2,22 +2,21 @@
 
 use super::{
     engine::{PlayError, Player, later},
-    story::{CrashAt, Deed, DnsFault, Fate, GitlabFault, Happening, Part, Who},
+    story::{CrashAt, Deed, DnsFault, Fate, GitlabFault, Happening, Part, Signature, Who},
+    transcript::Kind,
 };
 use crate::{
     model::{
-        FleetName, Manager, Override, OverrideKind, Pipeline, RecordSet, RunnerId, Seen, SignedDuration, Tag,
+        ClusterName, FleetName, Gate, Manager, Override, OverrideKind, Pipeline, RecordSet, RunnerId, Seen,
+        SignedDuration, Tag,
     },
-    store::{NewRequest, Person},
+    store::{self, NewRequest, Person},
     world::{
         World as _,
-        sim::{Chance, Crash, Process, SimGitlab, SimRunner},
+        sim::{Chance, Crash, Process, SimGitlab, SimRunner, Tool},
     },
 };
 
-/// Who does what people do.
-const PERSON: &str = "ada";
-const REASON: &str = "a story";
 const MOST_TAGS: usize = 50;
 
 pub(super) async fn happens(player: &mut Player<'_>, what: &Happening) -> Result<(), PlayError> {
@@ -35,7 +34,10 @@ pub(super) async fn happens(player: &mut Player<'_>, what: &Happening) -> Result
         }
         Happening::Alertmanager(fault) => player.alerting.fault = Some(*fault),
         Happening::Mend(part) => mend(player, *part),
-        Happening::Human(deed) => return human(player, deed).await,
+        Happening::Tool(tool, cluster, fault) => {
+            player.world.state().break_tool(cluster, *tool, Some(*fault));
+        }
+        Happening::Human(deed, signature) => return human(player, deed, signature).await,
         Happening::Crash(CrashAt::Now) if player.runs() => return player.crashed("between two passes").await,
         Happening::Crash(CrashAt::Now) => {}
         Happening::Crash(CrashAt::BeforeStep(n)) => {
@@ -46,6 +48,7 @@ pub(super) async fn happens(player: &mut Player<'_>, what: &Happening) -> Result
         Happening::Running(false) => player.stop(),
         Happening::Running(true) if !player.runs() => return player.start_again().await,
         Happening::Running(true) => {}
+        Happening::Lead(leads) => return player.lead(*leads).await,
         Happening::Clock(by) => {
             let mut state = player.world.state();
             state.clock_ahead += *by;
@@ -136,6 +139,11 @@ pub(super) fn mend(player: &mut Player<'_>, part: Part) {
             state.break_prometheus(index, None, None);
         }
     }
+    for tool in Tool::ALL {
+        if is(Part::Tool(tool)) {
+            state.mend_tool(tool);
+        }
+    }
     drop(state);
     if is(Part::Alertmanager) {
         player.alerting.fault = None;
@@ -153,9 +161,21 @@ fn touch(player: &mut Player<'_>, runner: RunnerId, change: impl FnOnce(&mut Sim
     player.touched.insert(fleet);
 }
 
-async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
+/// A replica that stands by sends people to the one that leads.
+async fn human(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Result<(), PlayError> {
+    match acts(player, deed, signature).await {
+        Err(PlayError::Store(store::Error::Fenced(why))) => {
+            "not_leader".clone_into(&mut player.answer);
+            player.say(Kind::Answer, None, format!("[not_leader] {why}"));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Result<(), PlayError> {
     let clock = player.world.now();
-    let (author, reason) = (PERSON.to_owned(), REASON.to_owned());
+    let Signature { author, reason } = signature.clone();
     match deed {
         Deed::Retag(id) => {
             let fleets = player.topology.fleets.clone();
@@ -220,19 +240,22 @@ async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
             let _ = player.store.acknowledge(fleet, cool_down, &person).await?;
             player.bell.notify_one();
         }
-        Deed::Switch(fleet, from, to) => {
-            let request = NewRequest {
-                fleet: fleet.clone(),
-                to: to.clone(),
-                expected: from.clone(),
-                reason,
-                author,
-                at: clock,
-                overrides: Vec::new(),
-            };
-            let id = player.store.add_request(&request).await?;
-            player.requests.insert(id);
-            player.bell.notify_one();
+        Deed::Switch(fleet, from, to, overrides) => {
+            request(player, fleet, (from.as_ref(), to), overrides, signature).await?;
+        }
+        Deed::Failback(fleet, from, overrides) => {
+            let home = player.topology.fleets.get(fleet).and_then(|fleet| fleet.home()).cloned();
+            if let Some(home) = home {
+                request(player, fleet, (from.as_ref(), &home), overrides, signature).await?;
+            }
+        }
+        Deed::Veto(cluster, lasts, stands) => {
+            let mut state = player.world.state();
+            let until = lasts.map(|lasts| later(state.now, lasts));
+            state.vetoes.remove(cluster);
+            if *stands {
+                state.vetoes.insert(cluster.clone(), until);
+            }
         }
         Deed::Silence(cluster, lasts) => {
             let until = later(player.now(), *lasts);
@@ -267,13 +290,31 @@ async fn human(player: &mut Player<'_>, deed: &Deed) -> Result<(), PlayError> {
     Ok(())
 }
 
-/// The processes of the other cluster poll by the first runner's record of one cluster, and by their own no more.
-fn share_token(
-    player: &Player<'_>,
+/// Asks for a planned move.
+async fn request(
+    player: &mut Player<'_>,
     fleet: &FleetName,
-    one: &crate::model::ClusterName,
-    other: &crate::model::ClusterName,
-) {
+    (from, to): (Option<&ClusterName>, &ClusterName),
+    overrides: &[Gate],
+    Signature { author, reason }: &Signature,
+) -> Result<(), PlayError> {
+    let request = NewRequest {
+        fleet: fleet.clone(),
+        to: to.clone(),
+        expected: from.cloned(),
+        reason: reason.clone(),
+        author: author.clone(),
+        at: player.world.now(),
+        overrides: overrides.to_vec(),
+    };
+    let id = player.store.add_request(&request).await?;
+    player.requests.insert(id);
+    player.bell.notify_one();
+    Ok(())
+}
+
+/// The processes of the other cluster poll by the first runner's record of one cluster, and by their own no more.
+fn share_token(player: &Player<'_>, fleet: &FleetName, one: &ClusterName, other: &ClusterName) {
     let mut state = player.world.state();
     let managers: Vec<Manager> = state
         .runners

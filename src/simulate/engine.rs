@@ -1,5 +1,5 @@
-//! Plays a story: the real loop, intake and store around the simulated world, on virtual time. One file, because the order of
-//! what happens within a moment is what has to be read together.
+//! Plays a story: the real loop, intake and store around the simulated world, on virtual time. The order of what happens
+//! within a moment is all here; what is told of it is in `tell`, what is expected in `expect`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,18 +19,18 @@ use super::{
     deeds,
     disk::Disk,
     parts::{Outside, Parts},
-    promises::{Around, Watcher},
-    story::{Claim, Event, Happening, Property, Story},
+    promises::Watcher,
+    story::{Event, Happening, Story},
     transcript::{Entry, Kind, Report, Struck},
 };
 use crate::{
     decide::Judges,
     intake::Intake,
     metrics::Metrics,
-    model::{ClusterName, FleetName, MoveState, RunnerId, SignedDuration, StepOutcome, Timestamp, Topology},
-    reconcile::{Reconciler, Setup, Wake},
+    model::{ClusterName, FleetName, PoolSelector, SignedDuration, Timestamp, Topology},
+    reconcile::{PassError, Reconciler, Setup, Wake},
     status::Status,
-    store::{self, HistoryEntry, Holder, Store},
+    store::{self, Holder, Store},
     world::{
         SimWorld, World,
         sim::{Crash, Pace, SimDns, SimPrometheus},
@@ -49,8 +49,8 @@ const EXPORT_KEPT: SignedDuration = SignedDuration::from_mins(2);
 const CALM: SignedDuration = SignedDuration::from_mins(20);
 /// A file's store has one process, whose term does not end.
 const TERM: Duration = Duration::from_secs(30);
-/// More history is never written in one pass.
-const HISTORY: u32 = 200;
+/// Who leads when this process does not.
+const OTHER: &str = "another replica";
 
 /// Why a story could not be played to its end.
 #[derive(Debug, thiserror::Error)]
@@ -107,25 +107,29 @@ pub(super) struct Player<'a> {
     intake: Intake,
     topologies: watch::Sender<Arc<Topology>>,
     setup: watch::Sender<Arc<Setup<Outside>>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     status_sender: watch::Sender<Arc<Status>>,
-    status: watch::Receiver<Arc<Status>>,
+    pub(super) status: watch::Receiver<Arc<Status>>,
     poll_bell: Arc<Notify>,
     reconciler: Option<Reconciler<Outside>>,
     shutdown: CancellationToken,
     disk: Disk,
-    beginning: Timestamp,
+    pub(super) beginning: Timestamp,
     /// When the loop looks next.
     wake: Timestamp,
     evaluate: Timestamp,
     poll: Option<Timestamp>,
     stopped: Option<Timestamp>,
     crash_after_record: Option<u64>,
-    seen_entry: i64,
-    seen_sent: usize,
-    watchdog: Option<Timestamp>,
+    pub(super) seen_entry: i64,
+    pub(super) seen_sent: usize,
+    /// What was written down, in full: by fleet, or about all.
+    pub(super) history: Vec<(Option<FleetName>, String)>,
+    pub(super) watchdog: Option<Timestamp>,
     /// What the last answer to a person's request was.
-    answer: String,
+    pub(super) answer: String,
+    /// Another process leads those that share the store.
+    pub(super) led_elsewhere: bool,
     /// Who was exported as holder, and when last.
     exports: BTreeMap<FleetName, (Timestamp, Vec<ClusterName>)>,
     pub(super) report: Report,
@@ -140,10 +144,17 @@ impl<'a> Player<'a> {
             state.pace = Pace::REAL;
             state.prometheus = (0..story.prometheus).map(SimPrometheus::new).collect();
             state.dns = SimDns::new(story.dns);
-            for (name, start) in &story.starts {
-                if let Some(fleet) = story.topology.fleets.get(name) {
-                    state.add_fleet(fleet, start.runners, start.holder.as_ref());
-                }
+            state.tools.clone_from(&story.tools);
+            let mut fleets: Vec<_> = story
+                .starts
+                .iter()
+                .filter_map(|(name, start)| Some((story.topology.fleets.get(name)?, start)))
+                .collect();
+            // Numbers that are given are taken before numbers are made up.
+            let numbered = |p: &crate::model::Pool| matches!(p.selector, PoolSelector::Runners(_));
+            fleets.sort_by_key(|(fleet, _)| !fleet.pools.values().any(numbered));
+            for (fleet, start) in fleets {
+                state.add_fleet(fleet, start.runners, start.holder.as_ref());
             }
         }
         let disk = Disk::new()?;
@@ -184,8 +195,10 @@ impl<'a> Player<'a> {
             crash_after_record: None,
             seen_entry: 0,
             seen_sent: 0,
+            history: Vec::new(),
             watchdog: None,
             answer: "none".to_owned(),
+            led_elsewhere: false,
             exports: BTreeMap::new(),
             report: Report::default(),
         };
@@ -219,7 +232,13 @@ impl<'a> Player<'a> {
         self.say_at(self.now(), kind, fleet, text);
     }
 
-    fn say_at(&mut self, at: Timestamp, kind: Kind, fleet: Option<&FleetName>, text: impl Into<String>) {
+    pub(super) fn say_at(
+        &mut self,
+        at: Timestamp,
+        kind: Kind,
+        fleet: Option<&FleetName>,
+        text: impl Into<String>,
+    ) {
         let at = at.duration_since(self.beginning);
         self.report.entries.push(Entry { at, kind, fleet: fleet.cloned(), text: text.into(), again: None });
     }
@@ -265,7 +284,10 @@ impl<'a> Player<'a> {
         let done = |event: &&Event| !matches!(event.what, Happening::Expect(..));
         let last =
             self.story.events.iter().rfind(done).map_or(self.beginning, |e| later(self.beginning, e.at));
-        let whole = self.world.state().is_whole() && self.alerting.fault.is_none() && self.runs();
+        let whole = self.world.state().is_whole()
+            && self.alerting.fault.is_none()
+            && self.runs()
+            && !self.led_elsewhere;
         if !whole || end.duration_since(last) < CALM {
             return Ok(());
         }
@@ -291,7 +313,8 @@ impl<'a> Player<'a> {
                 self.export(now);
             }
             let holders = self.exported(now);
-            let listens = self.reconciler.is_some();
+            // One that knows that it stands by answers 503.
+            let listens = self.reconciler.is_some() && self.store.lease().term().is_some();
             let said = self.alerting.tick(&self.world.state(), &self.topology, &holders, listens);
             for sentence in said {
                 self.say(Kind::Alert, None, sentence);
@@ -384,7 +407,14 @@ impl<'a> Player<'a> {
         match wake {
             Some(wake) => {
                 self.reconciler = Some(reconciler);
-                let wait = match wake? {
+                let wake = match wake {
+                    // As the loop itself takes it: the pass was given up.
+                    Err(PassError(store::Error::Fenced(_))) => {
+                        Wake::In(Duration::try_from(BELL).unwrap_or_default())
+                    }
+                    wake => wake?,
+                };
+                let wait = match wake {
                     Wake::Now => SignedDuration::ZERO,
                     Wake::In(wait) => SignedDuration::try_from(wait).unwrap_or(RESTART),
                 };
@@ -437,6 +467,10 @@ impl<'a> Player<'a> {
         let clock = self.world.now();
         self.store.clone().close().await?;
         self.store = open(&self.disk, clock).await?;
+        // A file is for one process, which takes the lease with it; a shared database would not give it.
+        if self.led_elsewhere {
+            self.store.lead_elsewhere(OTHER, clock).await?;
+        }
         self.status_sender.send_replace(Arc::default());
         self.metrics = Arc::new(Metrics::new(self.status.clone(), self.store.clone(), clock));
         (self.bell, self.poll_bell) = (Arc::default(), Arc::default());
@@ -458,119 +492,23 @@ impl<'a> Player<'a> {
         self.reconciler.is_some()
     }
 
-    pub(super) fn crash_after_record(&mut self, records: u64) {
-        self.crash_after_record = Some(records);
-    }
-
-    /// Tells what the pass did, and watches the promises.
-    async fn watch(&mut self, wrote: bool) -> Result<(), PlayError> {
-        let (clock, ahead) = (self.world.now(), self.world.state().clock_ahead);
-        let first = self.report.entries.len();
-        let mut news = Vec::new();
-        if wrote {
-            news = self.store.history(None, HISTORY).await?;
-            news.retain(|entry| entry.id() > self.seen_entry);
-            news.sort_by_key(HistoryEntry::id);
-        }
-        if let Some(last) = news.last() {
-            self.seen_entry = last.id();
-        }
-        let look = {
-            let state = self.world.state();
-            self.watcher.weather(&state);
-            state.last_look.clone()
-        };
-        for entry in &news {
-            let at = entry.at().checked_sub(ahead).unwrap_or(entry.at());
-            match entry {
-                HistoryEntry::Decision { decision, .. } => {
-                    if let Some(look) = &look {
-                        let around = Around {
-                            topology: &self.topology,
-                            look,
-                            watchdog: self.watchdog,
-                            now: decision.decided_at,
-                        };
-                        self.watcher.decided(decision, &around);
-                    }
-                    self.touched.remove(&decision.fleet);
-                    let text = format!("generation {}: {}", decision.generation, told(decision));
-                    self.say_at(at, Kind::Decision, Some(&decision.fleet), text);
-                }
-                HistoryEntry::Event { event, .. } => {
-                    let end = match event.outcome.as_str() {
-                        "move_done" => Some(MoveState::Done),
-                        "move_failed" => Some(MoveState::Failed),
-                        _ => None,
-                    };
-                    if let (Some(end), Some(fleet)) = (end, &event.fleet) {
-                        let (topology, look) = (&self.topology, look.as_ref());
-                        self.watcher.ended(fleet, end, event.at, topology, look);
-                    }
-                    let kind = if event.author.is_some() { Kind::Answer } else { Kind::Outcome };
-                    let text = format!("[{}] {}", event.outcome, event.sentence);
-                    self.say_at(at, kind, event.fleet.as_ref(), text);
-                }
-                HistoryEntry::Step(_) => {}
+    /// Another process takes the lease, which this one finds out when it is next refused; or this one takes it again.
+    pub(super) async fn lead(&mut self, leads: bool) -> Result<(), PlayError> {
+        if self.led_elsewhere == leads {
+            let clock = self.world.now();
+            if leads {
+                self.store.lead_again(clock).await?;
+            } else {
+                self.store.lead_elsewhere(OTHER, clock).await?;
             }
+            self.led_elsewhere = !leads;
+            self.bell.notify_one();
         }
-        self.steps();
-        // Stable: what happened at once stays in its order.
-        self.report.entries[first..].sort_by_key(|entry| entry.at);
-        if wrote {
-            let state = self.store.load(clock).await?;
-            self.watcher.stored(&state.decisions, clock);
-        }
-        self.answers(first);
-        self.tell_broken();
         Ok(())
     }
 
-    fn tell_broken(&mut self) {
-        for broken in self.watcher.take() {
-            self.say(Kind::Broken, None, broken.to_string());
-            self.report.broken.push(broken);
-        }
-    }
-
-    fn steps(&mut self) {
-        let (sent, runners, stale) = {
-            let state = self.world.state();
-            let runners: BTreeMap<RunnerId, ClusterName> =
-                state.runners.iter().map(|r| (r.record.id, r.cluster.clone())).collect();
-            (state.sent[self.seen_sent..].to_vec(), runners, state.gitlab.stale.is_some())
-        };
-        self.seen_sent += sent.len();
-        for sent in sent {
-            self.watcher.sent(&self.topology, &sent, &runners, stale);
-            let outcome = match &sent.outcome {
-                None => "it happened, and nobody was told".to_owned(),
-                Some(StepOutcome::Done) => "done".to_owned(),
-                Some(StepOutcome::Failed { why, .. }) => format!("failed: {why}"),
-                Some(StepOutcome::Unknown(why)) => {
-                    let really = if sent.happened { "it happened" } else { "it did not happen" };
-                    format!("unknown: {why} ({really})")
-                }
-            };
-            let at = sent.at.duration_since(self.beginning);
-            let text = format!("{}: {outcome}", sent.step);
-            let fleet = Some(sent.fence.fleet.clone());
-            self.report.step(Entry { at, kind: Kind::Step, fleet, text, again: None });
-        }
-    }
-
-    fn answers(&mut self, first: usize) {
-        let status = self.status.borrow().clone();
-        for (id, answer) in &status.answers {
-            if self.requests.remove(id) {
-                self.answer = answer.outcome.to_string();
-                let text = format!("[{}] {}", answer.outcome, answer.sentence);
-                // A refusal is in the history, too.
-                if !self.report.entries[first..].iter().any(|entry| entry.text == text) {
-                    self.say(Kind::Answer, None, text);
-                }
-            }
-        }
+    pub(super) fn crash_after_record(&mut self, records: u64) {
+        self.crash_after_record = Some(records);
     }
 
     async fn happens(&mut self, event: &Event) -> Result<(), PlayError> {
@@ -581,71 +519,8 @@ impl<'a> Player<'a> {
         }
         deeds::happens(self, &event.what).await?;
         // What a person did is written down at once.
-        if matches!(event.what, Happening::Human(_)) { self.watch(true).await } else { Ok(()) }
+        if matches!(event.what, Happening::Human(..)) { self.watch(true).await } else { Ok(()) }
     }
-
-    fn expects(&mut self, event: &Event) {
-        let Happening::Expect(fleet, claim) = &event.what else { return };
-        let wrong = self.wrong(fleet, claim);
-        let kind = if wrong.is_some() { Kind::Unmet } else { Kind::Met };
-        let seen = wrong.map(|seen| format!(": {seen}")).unwrap_or_default();
-        *(if seen.is_empty() { &mut self.report.met } else { &mut self.report.unmet }) += 1;
-        self.say(kind, Some(fleet), format!("{}{seen}", event.text));
-    }
-
-    /// What is so instead, if the claim does not hold.
-    fn wrong(&self, name: &FleetName, claim: &Claim) -> Option<String> {
-        let fleet = self.topology.fleets.get(name)?;
-        let status = self.status.borrow();
-        let Some(told) = status.fleets.get(name) else { return Some("no pass was taken".to_owned()) };
-        let differs = |wanted: String, is: String| (wanted != is).then_some(format!("it is {is}"));
-        match claim {
-            Claim::Holder(wanted) => {
-                let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-                differs(wanted.join(" and "), self.world.holders(fleet).join(" and "))
-            }
-            Claim::Decided(wanted) => {
-                let is = told.intended_holder.as_ref().map_or("nobody", ClusterName::as_str);
-                differs(wanted.to_string(), is.to_owned())
-            }
-            Claim::Dns(wanted) => {
-                let wanted = fleet.record_set(wanted).map(|set| set.values.into_iter().collect::<Vec<_>>());
-                differs(wanted.unwrap_or_default().join(" "), self.world.dns(name))
-            }
-            Claim::Outcome(wanted) => {
-                let is = told.outcome.to_string();
-                (*wanted != is).then(|| format!("it is {is}: {}", told.sentence))
-            }
-            Claim::Answer(wanted) => differs(wanted.clone(), self.answer.clone()),
-            Claim::Gate(gate, open) => match told.gates.iter().find(|report| report.gate == *gate) {
-                None => Some("it was not judged".to_owned()),
-                Some(report) => (report.open != *open).then(|| report.saw.clone()),
-            },
-            Claim::Moves(wanted) => {
-                let mine = |e: &&Entry| e.kind == Kind::Decision && e.fleet.as_ref() == Some(name);
-                let decisions = self.report.entries.iter().filter(mine);
-                let moves = decisions.filter(|e| !e.text.contains(": adopt ")).count();
-                differs(wanted.to_string(), moves.to_string())
-            }
-            Claim::Is(property, wanted) => {
-                let is = match property {
-                    Property::Latched => told.latched,
-                    Property::Moving => told.moving,
-                    Property::Paused => told.paused,
-                    Property::Drift => told.drift,
-                };
-                (is != *wanted).then(|| told.sentence.clone())
-            }
-        }
-    }
-}
-
-/// A decision in words.
-fn told(decision: &crate::model::Decision) -> String {
-    let crate::model::Decision { kind, from, to, reason, author, .. } = decision;
-    let from = from.as_ref().map_or(String::new(), |from| format!("from {from} "));
-    let by = if author == "switchyard" { String::new() } else { format!(" ({author})") };
-    format!("{kind} {from}to {to}: {reason}{by}")
 }
 
 async fn open(disk: &Disk, now: Timestamp) -> Result<Store, store::Error> {

@@ -5,20 +5,22 @@ mod alerting;
 mod deeds;
 mod disk;
 mod engine;
+mod expect;
 mod parse;
 mod parts;
 mod promises;
 mod story;
+mod tell;
 mod transcript;
 mod words;
 
 pub use engine::{PlayError, play, play_with};
-pub use parse::parse;
+pub use parse::{parse, parse_with};
 pub use parts::{Outside, Parts};
 pub use promises::Broken;
 pub use story::{
     AlertmanagerFault, Claim, CrashAt, Deed, DnsFault, Event, Fate, GitlabFault, Happening, Part, Property,
-    Start, Story, Who,
+    Signature, Start, Story, Who,
 };
 pub use transcript::{Entry, Kind, Report, Struck};
 pub use words::{Problem, Problems};

@@ -1,10 +1,10 @@
 //! What a story says: who there is, and what happens when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::{ClusterName, Consent, FleetName, Gate, RunnerId, SignedDuration, Topology},
-    world::sim::{PrometheusFault, WriteFault},
+    world::sim::{PrometheusFault, Tool, ToolFault, WriteFault},
 };
 
 /// A story, ready to be played.
@@ -22,6 +22,8 @@ pub struct Story {
     pub prometheus: usize,
     /// How many DNS servers there are.
     pub dns: usize,
+    /// What runs in every cluster beside the runners.
+    pub tools: BTreeSet<Tool>,
     /// What the fleets begin with.
     pub starts: BTreeMap<FleetName, Start>,
     /// What happens, in the order in which it does.
@@ -140,6 +142,15 @@ pub enum CrashAt {
     AfterRecord(u64),
 }
 
+/// Who does something, and why: what the audit has of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// What a person does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
@@ -163,8 +174,12 @@ pub enum Deed {
     Resume(Option<FleetName>),
     /// Acknowledges a failed move.
     Ack(FleetName),
-    /// Asks for a planned move.
-    Switch(FleetName, Option<ClusterName>, ClusterName),
+    /// Asks for a planned move from one cluster to another, over these closed gates.
+    Switch(FleetName, Option<ClusterName>, ClusterName, Vec<Gate>),
+    /// Asks for the way home from this cluster, over these closed gates.
+    Failback(FleetName, Option<ClusterName>, Vec<Gate>),
+    /// Takes away the proof that a cluster polls well, by a rule of the team's own, or gives it back.
+    Veto(ClusterName, Option<SignedDuration>, bool),
     /// Silences every alert about a cluster.
     Silence(ClusterName, SignedDuration),
     /// Answers what waits for a person.
@@ -186,12 +201,20 @@ pub enum Claim {
     Dns(ClusterName),
     /// What the last pass came to.
     Outcome(String),
-    /// How a gate was judged.
-    Gate(Gate, bool),
+    /// How a gate was judged, and what it saw.
+    Gate(Gate, bool, Option<String>),
     /// What the last answer to a person's request was.
     Answer(String),
     /// How many moves were decided.
     Moves(usize),
+    /// How many steps were sent since the beginning.
+    Steps(usize),
+    /// The history has an entry with this text, or none.
+    History(String, bool),
+    /// What `switchyard plan` shows has this text, or not.
+    Plan(String, bool),
+    /// A series of Switchyard's metrics has this value.
+    Metric(String, String),
     /// A property holds, or not.
     Is(Property, bool),
 }
@@ -222,14 +245,18 @@ pub enum Happening {
     Prometheus(Option<usize>, PrometheusFault, Option<ClusterName>),
     /// To Alertmanager.
     Alertmanager(AlertmanagerFault),
+    /// To a tool in a cluster.
+    Tool(Tool, ClusterName, ToolFault),
     /// All is well again with this part.
     Mend(Part),
     /// A person does something.
-    Human(Deed),
+    Human(Deed, Signature),
     /// Switchyard's process ends at once and is started again.
     Crash(CrashAt),
     /// Switchyard is stopped, or started.
     Running(bool),
+    /// This process leads those that share the store, or another one does.
+    Lead(bool),
     /// The clock of Switchyard's machine jumps.
     Clock(SignedDuration),
     /// Something must be so.
@@ -239,13 +266,14 @@ pub enum Happening {
 impl Happening {
     /// Whether a person does more than Switchyard's own means allow.
     pub(super) fn meddles(&self) -> bool {
-        let Self::Human(deed) = self else { return false };
+        let Self::Human(deed, _) = self else { return false };
         !matches!(
             deed,
             Deed::Pause(..)
                 | Deed::Resume(_)
                 | Deed::Ack(_)
                 | Deed::Switch(..)
+                | Deed::Failback(..)
                 | Deed::Silence(..)
                 | Deed::Consent(..)
                 | Deed::Pipeline(..)
@@ -264,6 +292,8 @@ pub enum Part {
     Prometheus,
     /// Alertmanager.
     Alertmanager,
+    /// A tool in every cluster.
+    Tool(Tool),
     /// All of them.
     Everything,
 }

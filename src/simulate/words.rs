@@ -86,6 +86,11 @@ impl<'a> Words<'a> {
         self.problem_at(self.next.saturating_sub(1), what)
     }
 
+    /// The column of the word read last, from 1.
+    pub(super) fn column(&self) -> usize {
+        self.problem("").column
+    }
+
     /// The next word; `what` says what it should be.
     pub(super) fn word(&mut self, what: &str) -> Parsed<&'a str> {
         let Some((_, word)) = self.words.get(self.next) else {

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 use super::{
     Error,
     rows::{get, get_epoch},
-    writer::MUTEX,
+    writer::{MUTEX, Operation},
 };
 use crate::{
     clock::{boot_time, passed},
@@ -178,6 +178,18 @@ impl Lease {
                 standing.own = None;
             }
             lost
+        });
+    }
+
+    /// Somebody else leads; what this process believes of itself stays until it is refused.
+    pub(super) fn led_by(&self, leader: Leader) {
+        self.set(|standing| (standing.epoch, standing.leader) = (leader.epoch, Some(leader)));
+    }
+
+    /// This process leads again, for ever.
+    pub(super) fn regained(&self, epoch: Epoch) {
+        self.set(|standing| {
+            *standing = Standing { own: Some(Own { epoch, until: None }), leader: None, epoch };
         });
     }
 
@@ -426,6 +438,22 @@ async fn look(conn: &mut AnyConnection) -> Result<Row, Error> {
         lasts: Duration::from_millis(u64::try_from(get::<i64>(&row, "lasts")?).unwrap_or_default()),
         over: get(&row, "over")?,
     })
+}
+
+/// Takes the next epoch of a store that has one process.
+pub(super) struct TakeEpoch {
+    pub(super) name: String,
+    pub(super) at: Timestamp,
+}
+
+impl Operation for TakeEpoch {
+    type Output = Epoch;
+
+    const FENCED: bool = false;
+
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Epoch, Error> {
+        next_epoch(conn, &self.name, self.at).await
+    }
 }
 
 /// The one process of a store takes the next epoch.

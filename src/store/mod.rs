@@ -46,8 +46,8 @@ pub use records::{
 pub use requests::NewRequest;
 
 use crate::model::{
-    Consent, Decision, Epoch, Expected, Fence, FleetName, Generation, MoveState, Override, OverrideKind,
-    Proposal, Proposed, Request, Signal, Step, StepOutcome,
+    Consent, Decision, Epoch, Expected, Fence, FleetName, Generation, Leader, MoveState, Override,
+    OverrideKind, Proposal, Proposed, Request, Signal, Step, StepOutcome,
 };
 use writer::{Hold, Writer, in_time};
 
@@ -308,6 +308,22 @@ impl Store {
     /// Waits until all that was asked for before is written, or has failed.
     pub async fn written(&self) -> Result<(), Error> {
         self.writer.written().await
+    }
+
+    /// For stories, on a file: another process takes the lease, as a replica would. This one finds out when its next write
+    /// is refused.
+    pub async fn lead_elsewhere(&self, name: &str, at: Timestamp) -> Result<(), Error> {
+        let epoch = self.writer.write(None, lease::TakeEpoch { name: name.to_owned(), at }).await?;
+        self.lease().led_by(Leader { name: name.to_owned(), epoch, since: at });
+        Ok(())
+    }
+
+    /// For stories, on a file: this process takes the lease again.
+    pub async fn lead_again(&self, at: Timestamp) -> Result<(), Error> {
+        let name = self.lease().name().to_owned();
+        let epoch = self.writer.write(None, lease::TakeEpoch { name, at }).await?;
+        self.lease().regained(epoch);
+        Ok(())
     }
 
     /// Counts for metrics.

@@ -61,15 +61,15 @@ impl State {
         fault: Option<PrometheusFault>,
         about: Option<&ClusterName>,
     ) {
-        let frozen = self.samples();
+        let frozen = self.samples(&Question::ALL);
         if let Some(server) = self.prometheus.get_mut(index) {
             server.fault = fault.map(|fault| (fault, about.cloned()));
             server.frozen = frozen;
         }
     }
 
-    /// What a server without fault would answer.
-    fn samples(&self) -> Samples {
+    /// What a server without fault would answer to these questions.
+    fn samples(&self, questions: &[Question]) -> Samples {
         let at = self.now.checked_sub(self.sample_age).unwrap_or(Timestamp::MIN);
         let mut pools: BTreeMap<(&FleetName, &ClusterName), [u32; 4]> = BTreeMap::new();
         for runner in &self.runners {
@@ -82,16 +82,16 @@ impl State {
         let mut samples = Samples::new();
         for ((fleet, cluster), [all, up, well, unreachable]) in pools {
             let share = |part: u32, whole: u32| (whole > 0).then(|| f64::from(part) / f64::from(whole));
-            for question in Question::ALL {
+            for &question in questions {
                 let value = match question {
                     Question::Alive => share(up, all),
                     Question::Able => share(well, all),
                     Question::AbleCount => Some(f64::from(well)),
                     Question::GitlabUnreachable => share(unreachable, up),
-                    // The exporters of the simulated clusters say that all is well.
-                    Question::ClusterApi => Some(1.0),
-                    Question::GitopsBroken | Question::BackupsOverdue => Some(0.0),
-                    Question::BackupAge => Some(3600.0),
+                    Question::ClusterApi
+                    | Question::GitopsBroken
+                    | Question::BackupsOverdue
+                    | Question::BackupAge => self.readiness(cluster, question),
                 };
                 if let Some(value) = value {
                     let samples = samples.entry((fleet.clone(), question)).or_default();
@@ -104,7 +104,7 @@ impl State {
 
     /// What one server answers about every cluster of a fleet.
     pub fn answer(&self, server: usize, fleet: &FleetName, question: Question) -> Answer {
-        let samples = self.samples();
+        let samples = self.samples(&[question]);
         self.answer_from(&samples, server, fleet, question)
     }
 
@@ -158,8 +158,21 @@ impl State {
         Answer { server: name.clone(), result: Ok(now) }
     }
 
+    fn vetoed(&self, cluster: &ClusterName) -> bool {
+        self.vetoes.get(cluster).is_some_and(|until| until.is_none_or(|until| self.now < until))
+    }
+
     pub(super) fn evidence(&self, topology: &Topology) -> Evidence {
-        let samples = self.samples();
+        let asked = |q: &Question| topology.fleets.values().any(|fleet| fleet.require.asks(*q));
+        let questions: Vec<Question> = Question::ALL.into_iter().filter(asked).collect();
+        let mut samples = self.samples(&questions);
+        // A rule of the team's own stands in the queries, not in the alerts.
+        for ((_, question), clusters) in &mut samples {
+            if matches!(question, Question::Able | Question::AbleCount) {
+                clusters.retain(|cluster, _| !self.vetoed(cluster));
+            }
+        }
+        let samples = samples;
         let mut evidence = Evidence::default();
         let answering = self.prometheus.iter().filter(|p| p.fault() != Some(PrometheusFault::Down));
         evidence.clocks = answering.map(|p| (p.name.clone(), self.clock_ahead)).collect();

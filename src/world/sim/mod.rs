@@ -6,9 +6,10 @@
 mod evidence;
 mod faults;
 mod runner;
+mod tools;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -25,6 +26,7 @@ use crate::model::{
 pub use evidence::{PrometheusFault, SimPrometheus};
 pub use faults::{Chance, Crash, SimDns, SimGitlab, SimServer, WriteFault};
 pub use runner::{Process, SimRunner};
+pub use tools::{Tool, ToolFault};
 
 /// The owner that markers in simulated DNS name.
 const OWNER: &str = "switchyard";
@@ -124,6 +126,11 @@ pub struct State {
     pub sample_age: SignedDuration,
     /// Every step that was sent, in order.
     pub sent: Vec<Sent>,
+    /// What runs in every cluster beside the runners.
+    pub tools: BTreeSet<Tool>,
+    works: BTreeMap<(ClusterName, Tool), tools::Works>,
+    /// Clusters for which a rule of the team's own takes away the proof that they poll well, and until when.
+    pub vetoes: BTreeMap<ClusterName, Option<Timestamp>>,
     /// The pipelines in flight of every fleet.
     pub pipelines: Seen<Vec<Pipeline>>,
     /// What the last look showed.
@@ -147,6 +154,9 @@ impl SimWorld {
             prometheus: vec![SimPrometheus::new(0)],
             sample_age: SignedDuration::ZERO,
             sent: Vec::new(),
+            tools: Tool::INSTALLED.into(),
+            works: BTreeMap::new(),
+            vetoes: BTreeMap::new(),
             pipelines: Seen::Known(Vec::new()),
             last_look: None,
             crash: None,
@@ -196,7 +206,9 @@ impl SimWorld {
 impl State {
     /// Adds a fleet with this many runners in each pool; `holder`'s carry the routing tag, and the DNS name follows.
     pub fn add_fleet(&mut self, fleet: &Fleet, runners: usize, holder: Option<&ClusterName>) {
-        let clusters = fleet.prefer.iter().filter_map(|c| fleet.pools.get_key_value(c));
+        let mut clusters: Vec<_> = fleet.prefer.iter().filter_map(|c| fleet.pools.get_key_value(c)).collect();
+        // Numbers that are given are taken before numbers are made up.
+        clusters.sort_by_key(|(_, pool)| !matches!(pool.selector, PoolSelector::Runners(_)));
         for (cluster, pool) in clusters {
             let ids: Vec<RunnerId> = match &pool.selector {
                 PoolSelector::Runners(ids) => ids.iter().copied().collect(),
@@ -241,6 +253,8 @@ impl State {
             && self.prometheus.iter().all(|p| p.fault().is_none())
             && self.runners.iter().all(runner)
             && self.clock_ahead.is_zero()
+            && self.tools_are_whole()
+            && self.vetoes.is_empty()
     }
 
     /// Whether GitLab and DNS do what they are told, and show it.

@@ -1,0 +1,166 @@
+//! What people do.
+
+use super::timeline::Timeline;
+use crate::{
+    model::{Consent, FleetName, Gate},
+    simulate::{
+        story::{Deed, Happening, Signature},
+        words::{Parsed, Words},
+    },
+};
+
+/// Who does what people do, and why, when the story does not say it.
+const PERSON: &str = "ada";
+const REASON: &str = "a story";
+
+impl Timeline {
+    pub(super) fn human(&self, words: &mut Words<'_>) -> Parsed<Happening> {
+        let deed = self.deed(words)?;
+        let author = if words.take("by") { words.word("a person's name")? } else { PERSON };
+        let reason = if words.take("because") {
+            let first = words.word("the reason")?;
+            [first, words.rest()].join(" ").trim_end().to_owned()
+        } else {
+            REASON.to_owned()
+        };
+        Ok(Happening::Human(deed, Signature { author: author.to_owned(), reason }))
+    }
+
+    fn deed(&self, words: &mut Words<'_>) -> Parsed<Deed> {
+        const DEEDS: [&str; 21] = [
+            "retags",
+            "pauses",
+            "unpauses",
+            "fills",
+            "deletes",
+            "registers",
+            "shares",
+            "edits",
+            "resumes",
+            "approves",
+            "rejects",
+            "runs",
+            "ends",
+            "acks",
+            "switches",
+            "fails",
+            "vetoes",
+            "allows",
+            "silences",
+            "enables",
+            "disables",
+        ];
+        Ok(match words.choose(&DEEDS)? {
+            "retags" => Deed::Retag(self.runner(words)?),
+            "pauses" if words.peek() == Some("runner") => Deed::PauseRunner(self.runner(words)?, true),
+            "unpauses" => Deed::PauseRunner(self.runner(words)?, false),
+            "fills" => {
+                words.expect("tags")?;
+                words.expect("of")?;
+                Deed::FillTags(self.runner(words)?)
+            }
+            "deletes" => Deed::Delete(self.runner(words)?),
+            "registers" => {
+                let runner = self.runner(words)?;
+                words.expect("in")?;
+                let cluster = self.cluster(words)?;
+                let fleet = self.fleet(words, "of")?;
+                let tagged = words.take("tagged");
+                Deed::Register(runner, fleet, cluster, tagged)
+            }
+            "shares" => {
+                words.expect("token")?;
+                words.expect("of")?;
+                let one = self.cluster(words)?;
+                words.expect("with")?;
+                let other = self.cluster(words)?;
+                Deed::ShareToken(self.fleet(words, "of")?, one, other)
+            }
+            "edits" => {
+                words.expect("dns")?;
+                let fleet = self.fleet(words, "of")?;
+                words.expect("to")?;
+                let to = words.word("a cluster, or a host name")?.to_owned();
+                let cluster =
+                    self.names().iter().find(|name| **name == to).and_then(|name| name.parse().ok());
+                Deed::EditDns(fleet, cluster, to)
+            }
+            "pauses" => {
+                let fleet = self.maybe_all(words)?;
+                Deed::Pause(fleet, if words.take("for") { Some(words.lasting()?) } else { None })
+            }
+            "resumes" => Deed::Resume(self.maybe_all(words)?),
+            "acks" => Deed::Ack(self.named_or_first(words)?),
+            "approves" => Deed::Consent(self.named_or_first(words)?, Consent::Approved),
+            "rejects" => Deed::Consent(self.named_or_first(words)?, Consent::Rejected),
+            verb @ ("runs" | "ends") => {
+                words.expect("pipeline")?;
+                Deed::Pipeline(words.parse("a pipeline's number")?, verb == "runs")
+            }
+            "switches" => {
+                let fleet = self.named_or_first(words)?;
+                words.expect("from")?;
+                let from = if words.take("nobody") { None } else { Some(self.cluster(words)?) };
+                words.expect("to")?;
+                let to = self.cluster(words)?;
+                Deed::Switch(fleet, from, to, overriding(words)?)
+            }
+            "fails" => {
+                words.expect("back")?;
+                let fleet = self.named_or_first(words)?;
+                words.expect("from")?;
+                let from = if words.take("nobody") { None } else { Some(self.cluster(words)?) };
+                Deed::Failback(fleet, from, overriding(words)?)
+            }
+            "vetoes" => {
+                let cluster = self.cluster(words)?;
+                Deed::Veto(cluster, if words.take("for") { Some(words.lasting()?) } else { None }, true)
+            }
+            "allows" => Deed::Veto(self.cluster(words)?, None, false),
+            "silences" => {
+                let cluster = self.cluster(words)?;
+                words.expect("for")?;
+                Deed::Silence(cluster, words.lasting()?)
+            }
+            "enables" => Deed::Enable(self.named_or_first(words)?, true),
+            _ => Deed::Enable(self.named_or_first(words)?, false),
+        })
+    }
+
+    fn maybe_all(&self, words: &mut Words<'_>) -> Parsed<Option<FleetName>> {
+        match words.peek() {
+            Some("all") => {
+                words.word("all")?;
+                Ok(None)
+            }
+            _ => self.named_or_first(words).map(Some),
+        }
+    }
+
+    fn named_or_first(&self, words: &mut Words<'_>) -> Parsed<FleetName> {
+        match words.peek() {
+            None | Some("from" | "for" | "by" | "because") => self.fleet(words, "of"),
+            Some(_) => self.fleet_named(words),
+        }
+    }
+}
+
+/// The closed gates that shall not hold a move.
+fn overriding(words: &mut Words<'_>) -> Parsed<Vec<Gate>> {
+    let mut gates = Vec::new();
+    if !words.take("force") {
+        return Ok(gates);
+    }
+    words.expect("overriding")?;
+    let names = Gate::ALL.map(Gate::as_str);
+    loop {
+        let name = words.choose(&names)?;
+        let gate = Gate::named(name).filter(|gate| gate.overridable());
+        gates.push(gate.ok_or_else(|| {
+            words.problem(format!("`{name}` can never be overridden: two would act at once"))
+        })?);
+        if words.peek().is_none_or(|next| matches!(next, "by" | "because")) {
+            return Ok(gates);
+        }
+    }
+}
