@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf};
 use switchyard::{
     decide::{Judges, judges},
     model::{Gate, Leadership, MoveKind, Override, OverrideKind},
-    simulate::{Report, Story, parse, play},
+    simulate::{Report, Story, parse, parse_with, play},
 };
 use switchyard_lab::values::Case;
 
@@ -24,7 +24,8 @@ fn stories() -> Vec<(PathBuf, String)> {
 }
 
 fn read(path: &std::path::Path, text: &str) -> Story {
-    parse(text).unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()))
+    let open = |name: &str| fs::read_to_string(path.with_file_name(name)).map_err(|error| error.to_string());
+    parse_with(text, open).unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()))
 }
 
 #[tokio::test]
@@ -75,10 +76,78 @@ at 10m expect gat confirmed open
 at 1h human switches from blue to green now
 at 1h crash before
 prometheus 2
+at 1h human switches from blue to green force overriding single_flight
+at 1h human switches from blue to green force overriding tired
+at 1h human switches from blue to green force target_able
+at 1h human fails back to blue
+at 1h human acks by
+at 1h fault flux in green manual
+at 1h fault velero in red dead
+at 1h expect gate confirmed open saw
+at 1h expect metric switchyard_fleet_latched{fleet=\"rnd\"} yes
+at 1h lead here
+tools helm
+config nowhere.toml
 ";
     let said = parse(text).unwrap_err().to_string();
     let expected = include_str!("fixtures/bad.story.expected");
     assert_eq!(said, expected.trim_end(), "{said}");
+}
+
+#[test]
+fn a_configuration_file_that_cannot_be_simulated_says_why() {
+    let file =
+        "[fleets.rnd]\nrouting_tag = 3\n[fleets.rnd.pools.blue]\ndescription = \"blue-.*\"\ncolour = 1\n";
+    let text = "config a.toml\nfleet rnd on blue\nfleet rnd held by red\nconfig b.toml\n";
+    let said =
+        parse_with(
+            text,
+            |name| {
+                if name == "a.toml" { Ok(file.to_owned()) } else { Ok("[fleets".to_owned()) }
+            },
+        );
+    let expected = include_str!("fixtures/bad-config.story.expected");
+    let said = said.unwrap_err().to_string();
+    assert_eq!(said, expected.trim_end(), "{said}");
+}
+
+/// `docs/safety.md` has every property with a story of its own, and every story and test that it names exists.
+#[test]
+fn the_safety_page_names_what_proves_it() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/safety.md")).unwrap();
+    let quoted =
+        |line: &str| -> Vec<String> { line.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let (properties, _) = page
+        .split_once(
+            "
+## Traps",
+        )
+        .unwrap();
+    let properties: Vec<&str> = properties
+        .lines()
+        .filter(|l| l.starts_with("| ") && l[2..].starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    for (row, number) in properties.iter().zip(1..) {
+        assert!(row.starts_with(&format!("| {number} |")), "row {number} is {row}");
+        let prefix = format!("check-{number:02}-");
+        assert!(quoted(row).iter().any(|name| name.starts_with(&prefix)), "no story of its own: {row}");
+    }
+    assert_eq!(properties.len(), 35);
+    let names: Vec<String> = page.lines().filter(|l| l.starts_with("| ")).flat_map(quoted).collect();
+    let stories: Vec<String> =
+        stories().iter().map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    for name in names.iter().filter(|name| name.starts_with("check-") || name.starts_with("trap-")) {
+        assert!(stories.contains(name), "{name} is no story");
+    }
+    for story in stories.iter().filter(|s| s.starts_with("check-") || s.starts_with("trap-")) {
+        assert!(names.contains(story), "docs/safety.md does not name {story}");
+    }
+    for name in names.iter().filter(|name| name.starts_with("tests/") || name.starts_with("alerts/")) {
+        let (file, test) = name.split_once(": ").unwrap_or((name, ""));
+        let text = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(test.is_empty() || text.contains(&format!("fn {test}(")), "{file} has no test {test}");
+    }
 }
 
 /// All gates but the `N`-th.

@@ -71,7 +71,9 @@ impl Player<'_> {
                         |line: &str| line.strip_prefix(series.as_str())?.strip_prefix(' ').map(str::to_owned);
                     match page.lines().find_map(of) {
                         None => Some("there is no such series".to_owned()),
-                        Some(value) => differs(wanted.clone(), value),
+                        Some(value) => {
+                            (value.parse::<f64>().ok() != Some(*wanted)).then(|| format!("it is {value}"))
+                        }
                     }
                 }
             },

@@ -191,7 +191,7 @@ pub enum Deed {
 }
 
 /// What can be expected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Claim {
     /// These clusters carry the routing tag, and no other.
     Holder(Vec<ClusterName>),
@@ -214,7 +214,7 @@ pub enum Claim {
     /// What `switchyard plan` shows has this text, or not.
     Plan(String, bool),
     /// A series of Switchyard's metrics has this value.
-    Metric(String, String),
+    Metric(String, f64),
     /// A property holds, or not.
     Is(Property, bool),
 }

@@ -4,6 +4,9 @@ use std::{fmt, str::FromStr};
 
 use crate::model::SignedDuration;
 
+/// No story lasts longer, and no clock jumps further.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 366);
+
 /// One thing that is wrong with a story.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -138,9 +141,13 @@ impl<'a> Words<'a> {
     /// A duration in one word, such as `90s` or `1h30m`.
     pub(super) fn duration(&mut self) -> Parsed<SignedDuration> {
         let word = self.word("a duration such as 90s, 10m or 1h30m")?;
-        word.parse().map_err(|_| {
+        let duration: SignedDuration = word.parse().map_err(|_| {
             self.problem(format!("`{word}` is not a duration: write one word such as 90s, 10m or 1h30m"))
-        })
+        })?;
+        if duration.abs() > LONGEST {
+            return Err(self.problem(format!("`{word}` is too long: at most {LONGEST:#}")));
+        }
+        Ok(duration)
     }
 
     /// A duration that is not negative.

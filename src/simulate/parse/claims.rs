@@ -50,7 +50,7 @@ impl Timeline {
             "metric" => {
                 let series =
                     words.word("a series, such as switchyard_fleet_latched{fleet=\"rnd\"}")?.to_owned();
-                Claim::Metric(series, words.word("its value")?.to_owned())
+                Claim::Metric(series, words.parse("a number")?)
             }
             "not" => match words.choose(&["latched", "moving", "paused", "drift", "history", "plan"])? {
                 "history" => {

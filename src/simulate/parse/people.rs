@@ -152,13 +152,14 @@ fn overriding(words: &mut Words<'_>) -> Parsed<Vec<Gate>> {
         return Ok(gates);
     }
     words.expect("overriding")?;
-    let names = Gate::ALL.map(Gate::as_str);
+    let names: Vec<&str> = Gate::ALL.into_iter().filter(|g| g.overridable()).map(Gate::as_str).collect();
     loop {
+        if let Some(never) = words.peek().and_then(Gate::named).filter(|gate| !gate.overridable()) {
+            words.word("a gate")?;
+            return Err(words.problem(format!("`{never}` can never be overridden: two would act at once")));
+        }
         let name = words.choose(&names)?;
-        let gate = Gate::named(name).filter(|gate| gate.overridable());
-        gates.push(gate.ok_or_else(|| {
-            words.problem(format!("`{name}` can never be overridden: two would act at once"))
-        })?);
+        gates.extend(Gate::named(name));
         if words.peek().is_none_or(|next| matches!(next, "by" | "because")) {
             return Ok(gates);
         }
