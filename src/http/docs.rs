@@ -24,6 +24,7 @@ const PAGES: &[(&str, &str)] = pages![
     "metrics.md",
     "replicas.md",
     "runbook.md",
+    "safety.md",
     "sidecar.md",
     "simulate.md",
     "verdicts.md",
