@@ -104,9 +104,10 @@ impl Watcher {
     /// Alerts were accepted: whoever sent them was told so.
     pub(super) fn accepted(&mut self, signals: &[Signal]) {
         for signal in signals {
-            let (state, heard) =
+            let accepted =
                 self.accepted.entry(signal.key.clone()).or_insert((signal.state, signal.last_seen));
-            (*state, *heard) = ((*state).max(signal.state), (*heard).max(signal.last_seen));
+            // The clock may have been set back since it was heard of before.
+            *accepted = (accepted.0.max(signal.state), signal.last_seen);
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 use switchyard_lab::storm;
 
 /// For so long, unless it takes longer to play the least number, or less to play the most.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(150);
 const LEAST: u64 = 200;
 const MOST: u64 = 3_000;
 
