@@ -35,7 +35,7 @@ use url::Url;
 pub use problem::{Problem, Problems};
 pub use sections::read_secret;
 pub use walk::Key;
-pub use web::{CIPHER_SUITES, CURVES, ClientAuth, Contents, WebFile, WebTls, load_web};
+pub use web::{CIPHER_SUITES, CURVES, ClientAuth, Contents, WebFile, WebTls, load_web, read_web};
 
 use crate::model::{FleetName, Question, Topology};
 use walk::Walk;

@@ -128,6 +128,14 @@ pub fn load_web(path: &Path) -> (Result<WebFile, Problems>, Contents) {
     (loaded, files.read.into_inner())
 }
 
+/// The same of a text that stands in `path`; the files that it names are read.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn read_web(text: &str, path: &Path) -> Result<WebFile, Problems> {
+    Files { shown: path.display().to_string(), read: RefCell::default() }.parse(text, path)
+}
+
 struct Files {
     shown: String,
     read: RefCell<Contents>,
@@ -142,17 +150,19 @@ impl Files {
     }
 
     fn load(&self, path: &Path) -> Result<WebFile, Problems> {
-        let one = |wrong: String, mend| Problems::one(&self.shown, wrong, mend);
-        let text = self.read(path).map_err(|wrong| one(wrong, "name the file with --web.config.file"))?;
+        let mend = "name the file with --web.config.file";
+        let text = self.read(path).map_err(|wrong| Problems::one(&self.shown, wrong, mend))?;
+        self.parse(&text, path)
+    }
+
+    fn parse(&self, text: &str, path: &Path) -> Result<WebFile, Problems> {
         // The library's own text shows the lines around.
-        let root = serde_saphyr::from_str::<Option<Map<String, Value>>>(&text).map_err(|error| {
+        let root = serde_saphyr::from_str::<Option<Map<String, Value>>>(text).map_err(|error| {
             let place = error
                 .location()
                 .map_or(String::new(), |at| format!(" at line {}, column {}", at.line(), at.column()));
-            one(
-                format!("is not YAML with keys of texts{place}"),
-                "mend the syntax: nothing else was looked at",
-            )
+            let wrong = format!("is not YAML with keys of texts{place}");
+            Problems::one(&self.shown, wrong, "mend the syntax: nothing else was looked at")
         })?;
         let walk = Walk::new(path.parent().unwrap_or(Path::new("")).to_owned());
         let file = self.sections(&walk, walk.root(without_nothing(root.unwrap_or_default())));

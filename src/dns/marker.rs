@@ -72,7 +72,7 @@ pub(super) fn parse(text: &str) -> Option<Parsed> {
 }
 
 /// The marker as the model has it; none for a text of another form.
-pub(super) fn read(text: &[u8]) -> Option<Marker> {
+pub fn read(text: &[u8]) -> Option<Marker> {
     let text = std::str::from_utf8(text).ok()?;
     let parsed = parse(text)?;
     Some(Marker { owner: parsed.owner, generation: parsed.generation, text: text.to_owned() })

@@ -12,6 +12,7 @@ mod update;
 mod wire;
 
 pub use key::KeyError;
+pub use marker::read as read_marker;
 pub use rfc2136::{Error, Rfc2136, Settings};
 pub use wire::read_answer;
 
