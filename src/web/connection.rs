@@ -3,11 +3,12 @@
 //! Times are milliseconds since the connection began, one more than that: zero stands for never.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::IpAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -39,6 +40,8 @@ pub(super) struct State {
     heard_since: AtomicU64,
     /// Since when the other side takes nothing.
     blocked_since: AtomicU64,
+    /// Answers that wait for the other side, and since when. With HTTP/2 it can let an answer wait although it takes bytes.
+    waiting: Mutex<BTreeMap<u64, u64>>,
     /// Ends the connection at once: another one needs its place.
     pub(super) evicted: Notify,
 }
@@ -65,6 +68,7 @@ impl State {
             idle_since: AtomicU64::new(0),
             heard_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            waiting: Mutex::default(),
             evicted: Notify::new(),
         }
     }
@@ -85,6 +89,10 @@ impl State {
         InFlight(self.clone())
     }
 
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn busy(&self) -> bool {
         self.in_flight.load(Relaxed) > 0
     }
@@ -92,7 +100,11 @@ impl State {
     /// Since when the connection has been of no use to its client; none while it is.
     pub(super) fn useless_since(&self) -> Option<Instant> {
         match (self.busy(), self.blocked_since.load(Relaxed)) {
-            (true, 0) => None,
+            (true, 0) => {
+                let waiting = self.waiting();
+                let all = self.multiplexed.load(Relaxed) && waiting.len() >= self.in_flight.load(Relaxed);
+                waiting.values().max().filter(|_| all).map(|since| self.at(*since))
+            }
             (true, blocked) => Some(self.at(blocked)),
             (false, _) => Some(self.at(self.idle_since.load(Relaxed))),
         }
@@ -101,6 +113,10 @@ impl State {
     pub(super) fn judge(&self, now: Instant, limits: &Limits) -> Verdict {
         let blocked = self.blocked_since.load(Relaxed);
         if blocked > 0 && self.at(blocked) + limits.slow <= now {
+            return Verdict::Slow("slow_response");
+        }
+        let oldest = self.waiting().values().min().copied();
+        if self.multiplexed.load(Relaxed) && oldest.is_some_and(|since| self.at(since) + limits.slow <= now) {
             return Verdict::Slow("slow_response");
         }
         // Never later than this: what begins meanwhile is noticed in time.
@@ -136,8 +152,28 @@ impl Drop for InFlight {
 
 /// An answer's body that keeps its request in flight.
 pub(super) struct Answer {
-    pub(super) body: Body,
-    pub(super) _in_flight: InFlight,
+    body: Body,
+    number: u64,
+    in_flight: InFlight,
+}
+
+impl Answer {
+    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+        let state = &in_flight.0;
+        let number = {
+            let mut waiting = state.waiting();
+            let number = waiting.last_key_value().map_or(0, |(last, _)| last + 1);
+            waiting.insert(number, state.now());
+            number
+        };
+        Self { body, number, in_flight }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.in_flight.0.waiting().remove(&self.number);
+    }
 }
 
 impl HttpBody for Answer {
@@ -148,6 +184,9 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // It is asked for when the other side can take some of it.
+        let state = &self.in_flight.0;
+        state.waiting().insert(self.number, state.now());
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -262,6 +301,24 @@ mod tests {
                 Some(verdict) => assert_eq!(after(&state, 15), verdict),
                 None => assert!(matches!(after(&state, 60), Verdict::Wait(_))),
             }
+        }
+    }
+
+    #[test]
+    fn nobody_may_let_answers_wait_by_the_windows_of_http2() {
+        for multiplexed in [true, false] {
+            let state = answered(multiplexed);
+            let answer = Answer::new(Body::from("x"), state.begin(multiplexed));
+            let asked = state.begin(multiplexed);
+            state.waiting().insert(answer.number, 1);
+            assert_eq!(state.useless_since(), None, "one is still being worked on");
+            drop(asked);
+            // Over HTTP/1 the stream itself shows who does not take its answer.
+            assert_eq!(state.useless_since(), multiplexed.then_some(state.began));
+            assert!(matches!(after(&state, 9), Verdict::Wait(_)));
+            assert_eq!(after(&state, 10) == Verdict::Slow("slow_response"), multiplexed);
+            drop(answer);
+            assert!(matches!(after(&state, 10), Verdict::Wait(_)));
         }
     }
 

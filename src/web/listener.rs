@@ -281,7 +281,7 @@ impl Shared {
         async move {
             let mut answer: Response = answer.await?;
             answer.headers_mut().extend(security.headers.clone());
-            Ok(answer.map(|body| Answer { body, _in_flight: in_flight }))
+            Ok(answer.map(|body| Answer::new(body, in_flight)))
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 use crate::stage::{API_TOKEN, Stage, WEBHOOK_TOKEN, alert, message};
 
 /// Three more passes, and an alert that is taken and stored.
-async fn goes_on(stage: &Stage, fingerprint: &str) {
+pub(crate) async fn goes_on(stage: &Stage, fingerprint: &str) {
     let passes = async || stage.metric("switchyard_passes_total", &[]).await.unwrap();
     let before = passes().await;
     let told = stage.alert(&message(&[alert(fingerprint, "failback", "green", None)])).await;
@@ -33,7 +33,7 @@ async fn goes_on(stage: &Stage, fingerprint: &str) {
     .unwrap();
 }
 
-async fn connect(stage: &Stage) -> TcpStream {
+pub(crate) async fn connect(stage: &Stage) -> TcpStream {
     timeout(PATIENCE, TcpStream::connect(stage.address)).await.unwrap().unwrap()
 }
 
@@ -41,7 +41,7 @@ async fn closed(stage: &Stage, reason: &str) -> f64 {
     stage.metric("switchyard_web_connections_closed_total", &[("reason", reason)]).await.unwrap_or(0.0)
 }
 
-async fn closed_until(stage: &Stage, reason: &str, at_least: f64) {
+pub(crate) async fn closed_until(stage: &Stage, reason: &str, at_least: f64) {
     until(PATIENCE, &format!("{at_least} connections are closed: {reason}"), async || {
         let count = closed(stage, reason).await;
         ensure!(count >= at_least, "{count}");
