@@ -20,6 +20,7 @@ mod secrets;
 mod stage;
 mod standins;
 mod storm;
+mod terminal;
 mod tls;
 mod tokens;
 mod webhook;
