@@ -164,7 +164,7 @@ impl<'a> View<'a> {
         if let Some(wish) = wish {
             return self.propose(&wish);
         }
-        if let Some(wish) = self.failback(&latest.to) {
+        if let Some(wish) = self.failback(latest) {
             return self.propose(&wish);
         }
         let gates = self.watch(holder);
@@ -350,11 +350,12 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The way home, when it is automatic and the signal says that home is well.
-    fn failback(&self, holder: &'a ClusterName) -> Option<Wish<'a>> {
-        let home = self.fleet.home()?;
+    /// The way home, when it is automatic and the signal says that home is well. Where a person sent the fleet, it stays
+    /// until a person sends it home.
+    fn failback(&self, latest: &'a Decision) -> Option<Wish<'a>> {
+        let (home, holder) = (self.fleet.home()?, &latest.to);
         let Failback::After(dwell) = self.fleet.failback else { return None };
-        if home == holder {
+        if home == holder || latest.kind == MoveKind::Switchover {
             return None;
         }
         let signal = self.firing(Action::Failback, home)?;

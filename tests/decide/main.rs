@@ -478,6 +478,10 @@ fn the_way_home_needs_the_signal_held_for_the_dwell_time_and_evidence_now() {
     case.says(Question::Able, &[("blue", 1.0), ("green", 1.0)]);
     case.fleet().failback = Failback::Manual;
     assert_eq!(outcome(&case), Outcome::Steady, "only a person sends it home");
+    case.fleet().failback = Failback::After(SignedDuration::from_mins(10));
+    let by_hand = decision(3, MoveKind::Switchover, Some("blue"), "green", -4000, MoveState::Done);
+    case.decisions.insert(rnd(), by_hand);
+    assert_eq!(outcome(&case), Outcome::Steady, "a person sent it away");
 }
 
 /// Two fleets over the same clusters: runners of one fleet that were taken away do not make a cluster dead.
