@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use switchyard::{
     model::{SignedDuration, Timestamp},
-    sidecar::{Limits, Look, Memory, Reading, Section, State},
+    sidecar::{self, Limits, Look, Memory, Reading, Section, State},
 };
 use switchyard_lab::{
     exposition::Page,
@@ -298,6 +298,22 @@ impl Scene {
         let text = [output.stdout, output.stderr].concat();
         Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
     }
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_long_is_no_death() -> Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/metrics", listener.local_addr()?).parse()?;
+    let long = || async { "# nothing\n".repeat(500_000) };
+    let server = axum::serve(listener, axum::Router::new().fallback(long));
+    tokio::spawn(async move { server.await });
+    let (runner, dir) = (sidecar::Runner::new(&url, Limits::default())?, tempfile::tempdir()?);
+    for second in 100..110 {
+        let judged = sidecar::probe(&runner, &dir.path().join("state.json"), at(second)).await?;
+        assert_eq!(judged.state, State::Unknown, "{}", judged.sentence);
+        assert!(judged.sentence.contains("longer than"), "{}", judged.sentence);
+    }
+    Ok(())
 }
 
 #[tokio::test]

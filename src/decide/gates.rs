@@ -405,8 +405,9 @@ impl View<'_> {
             .moves
             .iter()
             .filter(|m| m.fleet == self.fleet.name && m.kind != MoveKind::Adopt)
-            .map(|m| (m.finished_at.unwrap_or(m.decided_at), m.cool_down_lifted_at))
-            .max();
+            // Not by time: the clock may have been set back since.
+            .max_by_key(|m| m.generation)
+            .map(|m| (m.finished_at.unwrap_or(m.decided_at), m.cool_down_lifted_at));
         match last {
             None => judged(true, "no recent move"),
             Some((_, Some(lifted))) => judged(true, format!("a person lifted the cool-down at {lifted}")),

@@ -86,7 +86,7 @@ impl<'a> View<'a> {
             );
             return Judgement::Refused(Outcome::Held(Gate::SingleFlight), sentence);
         }
-        if !waits && self.input.now.duration_since(request.at) > REQUEST_LIFETIME {
+        if self.too_late(request) {
             let sentence =
                 format!("{name}: a request of {} was not judged in time: nothing was done.", request.at);
             return Judgement::Refused(Outcome::Expired, sentence);
@@ -116,6 +116,17 @@ impl<'a> View<'a> {
             return Judgement::Refused(Outcome::Held(Gate::NotPaused), sentence);
         }
         self.judge_request(request, to, failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()))
+    }
+
+    /// Nobody judged it while it was fresh, or when its drain was over. A time that is still to come is no fresh one.
+    fn too_late(&self, request: &Request) -> bool {
+        let drain = self.fleet.drain.map_or(SignedDuration::ZERO, |drain| drain.deadline);
+        let (since, life) = match request.waiting_since {
+            None => (request.at, REQUEST_LIFETIME),
+            Some(since) => (since, drain.saturating_add(REQUEST_LIFETIME)),
+        };
+        let age = self.input.now.duration_since(since);
+        age > life || age < -REQUEST_LIFETIME
     }
 
     fn judge_request(

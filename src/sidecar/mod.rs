@@ -62,6 +62,8 @@ impl Runner {
     async fn look(&self) -> Look {
         let request = self.transport.client.get(self.transport.base().clone());
         match self.transport.read(request, PAGE_LIMIT).await {
+            // What goes on for ever comes from somebody.
+            Err(error @ transport::Error::TooLong(_)) => Look::Puzzle(chain(&error)),
             Err(error) => Look::Silence(chain(&error)),
             Ok(reply) if !reply.status.is_success() => {
                 Look::Puzzle(format!("{} answered {}", self.transport.name(), reply.status))

@@ -139,7 +139,7 @@ impl Relay {
         self.shared.way.send_replace(Way::Open);
     }
 
-    /// Lays a snare, in place of one that was not sprung, and gives what [`Self::sprung`] waits for.
+    /// Lays a snare, in place of one that was not sprung, and gives its number, for those who wait until it was sprung.
     pub fn lay(&self, snare: Snare) -> Sprung {
         let sprung = self.shared.sprung.subscribe();
         let before = *sprung.borrow();
