@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
-use switchyard::model::Timestamp;
+use switchyard::model::{SignedDuration, Timestamp};
 use switchyard_lab::{
     gitlab::{Audit, Fault, Kind, Match, TokenSpec},
     http,
@@ -82,9 +82,11 @@ pub(crate) struct Pair {
     /// Leads in the beginning.
     pub(crate) a: Replica,
     pub(crate) b: Replica,
-    /// Who led since when, by the clock of the database.
+    /// Who led since when.
     pub(crate) terms: Vec<(&'static str, Timestamp)>,
-    _server: Arc<Postgres>,
+    /// How far the clock of the database is ahead.
+    pub(crate) ahead: SignedDuration,
+    pub(crate) server: Arc<Postgres>,
 }
 
 /// Blue holds the fleet, green stands by.
@@ -99,29 +101,62 @@ impl Pair {
         Self::on(stage, binaries).await
     }
 
-    pub(crate) async fn on(stage: Stage, [a, b]: [&Path; 2]) -> Option<Self> {
+    pub(crate) async fn on(stage: Stage, binaries: [&Path; 2]) -> Option<Self> {
         let server = or_skip(Postgres::shared().await)?;
+        Some(Self::at(stage, binaries, server).await)
+    }
+
+    pub(crate) async fn at(stage: Stage, [a, b]: [&Path; 2], server: Arc<Postgres>) -> Self {
         let database = server.database().await.unwrap();
         let a = replica(&stage, &server, &database, "replica-a", a).await;
         let first = Pair::term(&database).await.unwrap();
         let b = replica(&stage, &server, &database, "replica-b", b).await;
         a.fleet_until("blue is the holder", |fleet| fleet["generation"] == 1).await;
-        let mut pair = Self { stage, database, a, b, terms: Vec::new(), _server: server };
-        assert!(pair.a.leads().await.unwrap() && !pair.b.leads().await.unwrap());
-        pair.terms.push((pair.a.name, first.1));
-        Some(pair)
+        assert!(a.leads().await.unwrap() && !b.leads().await.unwrap());
+        let terms = vec![(a.name, first.1)];
+        Self { stage, database, a, b, terms, ahead: SignedDuration::ZERO, server }
     }
 
     pub(crate) async fn sql(&self) -> PgConnection {
         PgConnection::connect(&self.database).await.unwrap()
     }
 
-    /// Epoch and beginning of the term of whoever led last.
+    /// Epoch and beginning of the term of whoever led last, by the clock of the database.
     pub(crate) async fn term(database: &str) -> Result<(i64, Timestamp)> {
         let mut sql = PgConnection::connect(database).await?;
         let (epoch, since): (i64, i64) =
             sqlx::query_as("SELECT epoch, since FROM lease").fetch_one(&mut sql).await?;
         Ok((epoch, Timestamp::from_millisecond(since)?))
+    }
+
+    /// Waits until the leader has renewed its lease for more than a term.
+    pub(crate) async fn renewed_for_a_term(&self) {
+        let mut sql = self.sql().await;
+        let mut renewals = async || -> Result<i64> {
+            Ok(sqlx::query_scalar("SELECT renewals FROM lease").fetch_one(&mut sql).await?)
+        };
+        let before = renewals().await.unwrap();
+        until(PATIENCE, "the lease is renewed", async || {
+            // Six are one term.
+            ensure!(renewals().await? >= before + 8, "not yet");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Lets the person's move stop half-way: GitLab refuses the tag for one of the new holder's records.
+    pub(crate) async fn half_moved(&self) {
+        let stuck = Match::path("PUT", &format!("/runners/{}$", self.stage.green[1]));
+        self.stage.gitlab.admin().fault(Fault::new(stuck, Kind::Unavailable));
+        self.a.switch("green", "blue");
+        until(PATIENCE, "the move is half done", async || {
+            let written = self.writes();
+            ensure!(written.iter().any(|write| write.token == self.a.name), "{written:?}");
+            Ok(())
+        })
+        .await
+        .unwrap();
     }
 
     /// Waits until the second one leads. At no time do both say so.
@@ -140,7 +175,7 @@ impl Pair {
         .unwrap();
         let (epoch, since) = Self::term(&self.database).await.unwrap();
         assert_eq!(usize::try_from(epoch).unwrap(), self.terms.len() + 1, "one after the other");
-        self.terms.push((self.b.name, since));
+        self.terms.push((self.b.name, since - self.ahead));
     }
 
     /// The survivor has brought the move to green to its end, and it was one move.

@@ -1,25 +1,22 @@
 //! Two of the program on one real PostgreSQL: whatever happens to the one that leads, never do both act, and the other
 //! brings the move to its end.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::ensure;
 use reqwest::Method;
 use serde_json::{Value, json};
-use switchyard::model::Timestamp;
+use switchyard::model::SignedDuration;
 use switchyard_lab::{
-    parts::{Missing, or_skip},
+    clock::WallClock,
+    parts::or_skip,
+    postgres::Postgres,
     wait::{PATIENCE, until},
 };
 
 use crate::{
-    pair::{Pair, Replica},
-    stage::{API_TOKEN, BINARY, READ_TOKEN, WEBHOOK_TOKEN, alert, message, terminate},
+    pair::Pair,
+    stage::{API_TOKEN, BINARY, READ_TOKEN, Stage, WEBHOOK_TOKEN, alert, message},
 };
 
 #[tokio::test]
@@ -188,60 +185,92 @@ async fn a_leader_cut_off_from_the_database_stops_before_its_lease_can_end_elsew
     assert!(pair.b.leads().await.unwrap() && !pair.a.leads().await.unwrap());
 }
 
-/// The program with a wall clock that a file can set. The file's name is that of the script with `.time`.
-fn with_clock(dir: &Path, name: &str) -> Result<PathBuf, Missing> {
-    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-    if !Path::new(library).is_file() {
-        return Err(Missing { part: library.to_owned(), mend: "scripts/setup test" });
-    }
-    let script = dir.join(name);
-    let time = script.with_extension("time");
-    let text = format!(
-        "#!/bin/sh\nexec env LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE={} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1 \
-         {BINARY} \"$@\"\n",
-        time.display()
-    );
-    fs::write(&time, "+0").unwrap();
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    Ok(script)
+/// The program with a wall clock of its own.
+fn with_clock(clock: &WallClock, script: &Path) {
+    let env: String = clock.env().map(|(name, value)| format!("{name}={value} ")).concat();
+    fs::write(script, format!("#!/bin/sh\nexec env {env}{BINARY} \"$@\"\n")).unwrap();
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// The clocks of both jump ahead by more than a lease, and back, while the leader is in the middle of a plan; then it dies.
 #[tokio::test]
-async fn clocks_that_jump_change_nobodys_lease() {
+async fn clocks_that_jump_in_the_middle_of_a_move_change_nobodys_lease_and_the_survivor_finishes_it() {
     let dir = tempfile::tempdir().unwrap();
-    let clocks = ["a", "b"].map(|name| with_clock(dir.path(), name).map_err(Into::into));
-    let [Some(a), Some(b)] = clocks.map(or_skip) else { return };
-    let Some(mut pair) = Pair::with([&a, &b], "2s").await else { return };
-    let set = |script: &Path, time: &str| fs::write(script.with_extension("time"), time).unwrap();
-    let wall = async |replica: &Replica| -> Result<Timestamp> {
-        let page = replica.switchyard.metrics().await?;
-        let seconds = page.value("switchyard_pass_last_timestamp_seconds", &[]).context("no pass")?;
-        Ok(Timestamp::from_second(seconds as i64)?)
-    };
-    let renewals = async |pair: &Pair| -> i64 {
-        sqlx::query_scalar("SELECT renewals FROM lease").fetch_one(&mut pair.sql().await).await.unwrap()
-    };
+    let clocks = ["a.time", "b.time"].map(|name| or_skip(WallClock::new(dir.path(), name)));
+    let [Some(a), Some(b)] = clocks else { return };
+    let programs = ["a", "b"].map(|name| dir.path().join(name));
+    with_clock(&a, &programs[0]);
+    with_clock(&b, &programs[1]);
+    let Some(mut pair) = Pair::with([&programs[0], &programs[1]], "2s").await else { return };
     let real = switchyard::world::Live::clock();
-    for (first, second) in [("+2h", "-1d"), ("-3d", "+30d"), ("+0", "+2h")] {
-        set(&a, first);
-        set(&b, second);
-        let before = renewals(&pair).await;
-        // A whole term and more: six renewals are one.
-        until(PATIENCE, "the leader has renewed for more than a term", async || {
-            ensure!(renewals(&pair).await >= before + 8, "not yet");
+    pair.half_moved().await;
+    for (first, second) in [("+2h", "-1d"), ("-3d", "+30d"), ("+1h", "+2h")] {
+        a.set(first).unwrap();
+        b.set(second).unwrap();
+        let tried = pair.steps().await.len();
+        pair.renewed_for_a_term().await;
+        assert_eq!(Pair::term(&pair.database).await.unwrap().0, 1, "{first} {second}: somebody took over");
+        assert!(pair.a.leads().await.unwrap() && !pair.b.leads().await.unwrap());
+        until(PATIENCE, "the leader goes on trying", async || {
+            let steps = pair.steps().await;
+            ensure!(steps.len() > tried, "{steps:?}");
             Ok(())
         })
         .await
         .unwrap();
-        assert_eq!(Pair::term(&pair.database).await.unwrap().0, 1, "{first} {second}: somebody took over");
-        assert!(pair.a.leads().await.unwrap() && !pair.b.leads().await.unwrap());
     }
-    let jumped = wall(&pair.b).await.unwrap().duration_since(real);
-    assert!(jumped > jiff::SignedDuration::from_mins(90), "its clock did not jump: {jumped}");
+    let page = pair.b.switchyard.metrics().await.unwrap();
+    let pass = page.value("switchyard_pass_last_timestamp_seconds", &[]).unwrap();
+    let jumped = pass as i64 - real.as_second();
+    assert!(jumped > 90 * 60, "its clock did not jump: {jumped} s");
+    pair.a.fleet_until("the move is under way", |fleet| fleet["decision"]["state"] == "moving").await;
 
-    // The leader dies; the other one's clock makes it neither early nor late.
     pair.a.switchyard.kill9().await.unwrap();
     pair.taken_over().await;
-    terminate(pair.b.switchyard.process());
+    pair.stage.gitlab.admin().clear_faults();
+    pair.finished_by_the_survivor().await;
+    pair.never_two_acted().await;
+    assert!(pair.writes().iter().any(|write| write.token == pair.b.name));
+}
+
+/// The lease is judged by this clock. Neither does it end early by it, nor does it last for an hour.
+#[tokio::test]
+async fn a_database_whose_clock_jumps_in_the_middle_of_a_move_lets_never_two_act() {
+    let Some(server) = or_skip(Postgres::start_with_clock().await) else { return };
+    let mut pair = Pair::at(Stage::new().await, [Path::new(BINARY); 2], Arc::new(server)).await;
+    let mut sql = pair.sql().await;
+    pair.half_moved().await;
+    for (to, hours) in [("+2h", 2), ("-3h", -3), ("+1h", 1), ("-1h", -1)] {
+        pair.server.clock().unwrap().set(to).unwrap();
+        let says: i64 = sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)")
+            .fetch_one(&mut sql)
+            .await
+            .unwrap();
+        let ahead = says - switchyard::world::Live::clock().as_second();
+        assert!((ahead - hours * 3600).abs() < 1000, "its clock did not jump: {ahead} s");
+        pair.renewed_for_a_term().await;
+        assert_eq!(Pair::term(&pair.database).await.unwrap().0, 1, "{to}: somebody took over");
+        assert!(pair.a.leads().await.unwrap() && !pair.b.leads().await.unwrap());
+    }
+    pair.a.fleet_until("the move is under way", |fleet| fleet["decision"]["state"] == "moving").await;
+
+    // It jumps once more while nobody renews: what the row says of its term is an hour away from the truth.
+    pair.a.switchyard.process().pause().unwrap();
+    pair.server.clock().unwrap().set("-2h").unwrap();
+    pair.ahead = SignedDuration::from_hours(-2);
+    pair.taken_over().await;
+    pair.stage.gitlab.admin().clear_faults();
+    pair.finished_by_the_survivor().await;
+    let written = pair.writes().len();
+    pair.a.switchyard.process().resume().unwrap();
+    until(PATIENCE, "it stands by", async || {
+        let (_, who) = pair.a.send(Method::GET, "/api/v1/leader", READ_TOKEN, &Value::Null).await?;
+        let who: Value = serde_json::from_str(&who)?;
+        ensure!(who["role"] == "stands_by" && who["leader"]["epoch"] == 2, "{who}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    pair.never_two_acted().await;
+    assert_eq!(pair.writes().len(), written, "it wrote after it was thawed");
 }

@@ -2,6 +2,7 @@
 
 pub mod alertmanager;
 pub mod bind;
+pub mod clock;
 pub mod exporter;
 pub mod exposition;
 pub mod gitlab;

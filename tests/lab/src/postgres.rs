@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::{process::Command, sync::Mutex};
 
 use crate::{
+    clock::WallClock,
     parts::{Missing, packaged_program},
     ports,
     process::{Process, Program},
@@ -54,21 +55,27 @@ pub struct Postgres {
     process: Process,
     address: SocketAddr,
     databases: AtomicU32,
+    clock: Option<WallClock>,
     _dir: TempDir,
 }
 
 impl Postgres {
     /// Makes a cluster of databases and starts its server.
     pub async fn start() -> Result<Self> {
-        Self::start_with(None).await
+        Self::start_with(None, false).await
+    }
+
+    /// The same with a clock that can be [set](Self::clock).
+    pub async fn start_with_clock() -> Result<Self> {
+        Self::start_with(None, true).await
     }
 
     /// The same for a server that takes connections by TLS only.
     pub async fn start_with_tls(tls: &Tls) -> Result<Self> {
-        Self::start_with(Some(tls)).await
+        Self::start_with(Some(tls), false).await
     }
 
-    async fn start_with(tls: Option<&Tls>) -> Result<Self> {
+    async fn start_with(tls: Option<&Tls>, settable: bool) -> Result<Self> {
         let (initdb, postgres) = (program("initdb")?, program("postgres")?);
         let dir = tempfile::Builder::new().prefix("switchyard-postgres-").tempdir()?;
         // The server must get through to its own directory below.
@@ -94,6 +101,8 @@ impl Postgres {
             "listen_addresses=127.0.0.1",
             "max_connections=200",
             "fsync=off",
+            // In its directory, which goes with it.
+            "dynamic_shared_memory_type=mmap",
             "log_min_messages=warning",
         ];
         if let Some(tls) = tls {
@@ -111,13 +120,13 @@ impl Postgres {
             settings.extend(["ssl=on", "ssl_ca_file=clients.crt"]);
         }
         let address = ports::free_address()?;
-        let mut args = command_line(root, &postgres);
-        args.extend([
-            "-D".to_owned(),
-            data.display().to_string(),
-            "-k".to_owned(),
-            data.display().to_string(),
-        ]);
+        let clock = settable.then(|| WallClock::new(dir.path(), "clock")).transpose()?;
+        // For the server alone: what it shares with its processes must be made by its own user.
+        let env = clock.iter().flat_map(WallClock::env).map(|(name, value)| format!("{name}={value}"));
+        let mut args = command_line(root, Path::new("/usr/bin/env"));
+        args.extend(env.chain([postgres.display().to_string()]));
+        args.extend(["-D".to_owned(), data.display().to_string()]);
+        args.extend(["-k".to_owned(), data.display().to_string()]);
         args.extend(["-p".to_owned(), address.port().to_string()]);
         for setting in settings {
             args.extend(["-c".to_owned(), setting.to_owned()]);
@@ -129,7 +138,7 @@ impl Postgres {
         let mut connection = PgConnection::connect(&url).await?;
         sqlx::raw_sql(AssertSqlSafe(format!("CREATE ROLE {ASKED}"))).execute(&mut connection).await?;
         connection.close().await?;
-        Ok(Self { process, address, databases: AtomicU32::new(0), _dir: dir })
+        Ok(Self { process, address, databases: AtomicU32::new(0), clock, _dir: dir })
     }
 
     /// The server that the tests of this process share; it ends with the last of them.
@@ -192,6 +201,11 @@ impl Postgres {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its wall clock, when that can be set.
+    pub fn clock(&self) -> Option<&WallClock> {
+        self.clock.as_ref()
     }
 
     /// The process: to freeze it.
