@@ -173,13 +173,18 @@ impl History {
                 let Some(source) = &at.source else { continue };
                 let Some(kind) = Kind::of_flux(&source.kind) else { continue };
                 let place = (kind, source.namespace.as_str(), source.name.as_str());
+                let joined = members.entry(place).or_default();
+                // What a person stopped does not arrive, and nobody waits for it.
+                if flux.suspended || at.suspended {
+                    continue;
+                }
                 let newest = match snapshot.get(kind, &source.namespace, &source.name).map(|o| &o.detail) {
                     Some(Detail::Flux(source)) => source.revision.as_deref(),
                     _ => None,
                 };
                 let there = converged(object, flux) && newest.is_some_and(|r| at.is_at(applies.kind, r));
                 let name = (format!("{}/{}", object.kind, object.namespace), object.name.clone());
-                members.entry(place).or_default().push(Member { name, ready: newest.filter(|_| there) });
+                joined.push(Member { name, ready: newest.filter(|_| there) });
             }
         }
         let mut present = BTreeSet::new();
@@ -213,7 +218,7 @@ impl History {
             let Some(revision) = app.revision.as_deref() else { continue };
             let ready = settled(app).then_some(revision);
             let name = (object.namespace.clone(), object.name.clone());
-            let key = SourceKey { tool: Tool::Argocd, source: format!("{}@{}", app.repo, app.target) };
+            let key = SourceKey { tool: Tool::Argocd, source: followed(app) };
             groups.entry(key).or_default().push((app.reconciled, revision, Member { name, ready }));
         }
         for (key, compared) in &groups {
@@ -238,12 +243,12 @@ impl History {
                 compared.iter().map(|(_, _, m)| Member { name: m.name.clone(), ready: m.ready }).collect();
             course.step(&revision, None, &members, now);
         }
-        // An application that cannot be compared now is no reason to forget.
+        // An application that cannot be compared now is no reason to forget; one that a person syncs from now on is.
+        let waited_for = |app: &Application, key: &SourceKey| app.autosync && followed(app) == key.source;
         let any = |key: &SourceKey| {
-            snapshot.of(Kind::Application).any(|o| match &o.detail {
-                Detail::Application(app) => format!("{}@{}", app.repo, app.target) == key.source,
-                _ => false,
-            })
+            snapshot
+                .of(Kind::Application)
+                .any(|o| matches!(&o.detail, Detail::Application(app) if waited_for(app, key)))
         };
         self.sources.retain(|key, _| key.tool != Tool::Argocd || groups.contains_key(key) || any(key));
     }
@@ -310,7 +315,12 @@ fn flux_key(kind: Kind, namespace: &str, name: &str) -> SourceKey {
 
 fn converged(object: &Object, flux: &Flux) -> bool {
     let current = |c: &super::Condition| c.status == "True" && c.generation == object.generation;
-    !flux.suspended && flux.ready.as_ref().is_some_and(current)
+    flux.ready.as_ref().is_some_and(current)
+}
+
+/// The repository of an application, and what it follows there.
+fn followed(app: &Application) -> String {
+    format!("{}@{}", app.repo, app.target)
 }
 
 fn settled(app: &Application) -> bool {
@@ -336,6 +346,12 @@ impl Course {
             revision.clone_into(&mut self.revision);
             self.arrived.clear();
             self.first_seen = None;
+        }
+        if members.is_empty() {
+            // All of it was stopped: nothing is under way, and how long that would have taken is not known.
+            (self.open, self.first_seen) = (None, Some(now));
+            self.arrived.clear();
+            return;
         }
         let there: BTreeSet<&Name> = members.iter().map(|m| &m.name).collect();
         self.arrived.retain(|name| there.contains(name));

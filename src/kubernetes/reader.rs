@@ -1,8 +1,6 @@
 //! Reads fields of a JSON object by path: what is missing or null is none, what has the wrong type is an error that
 //! names the path.
 
-use std::str::FromStr as _;
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -125,10 +123,45 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A duration as Go writes it.
+/// A duration as Go's `time.ParseDuration` reads it: numbers with a unit each, and `0`.
 pub(super) fn duration(text: &str) -> Option<SignedDuration> {
-    // Go says "0" and "0s"; jiff wants the unit.
-    if text == "0" { Some(SignedDuration::ZERO) } else { SignedDuration::from_str(text).ok() }
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(SignedDuration::ZERO);
+    }
+    let mut sum = SignedDuration::ZERO;
+    loop {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c))?);
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        let unit: i64 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        // Of a fraction, what is below a nanosecond of an hour counts nothing.
+        let fraction = &fraction[..fraction.len().min(15)];
+        let digits: i128 = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()?.into() };
+        let part = i128::from(unit) * digits / 10_i128.pow(fraction.len() as u32);
+        let nanos = whole.checked_mul(unit)?.checked_add(i64::try_from(part).ok()?)?;
+        sum = sum.checked_add(SignedDuration::from_nanos(nanos))?;
+        if after.is_empty() {
+            return Some(sum * sign);
+        }
+        rest = after;
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +202,10 @@ mod tests {
             assert_eq!(duration(text), Some(SignedDuration::from_secs(seconds)), "{text}");
         }
         assert_eq!(duration("1.5h"), Some(SignedDuration::from_mins(90)));
-        assert_eq!(duration("soon"), None);
+        assert_eq!(duration("-1.5s250ms"), Some(SignedDuration::from_millis(-1750)));
+        for text in ["soon", "", "-", "90", "1d", "1h 30m", "1 hour", "PT1H", ".h", "1.2.3s", "999999999999h"]
+        {
+            assert_eq!(duration(text), None, "{text}");
+        }
     }
 }

@@ -192,6 +192,81 @@ fn last_reconciled_is_the_heartbeat_and_last_transition_is_none() {
 }
 
 #[test]
+fn what_failed_before_its_controller_died_is_unknown() {
+    // Every failure of the table, and what has no heartbeat of its own.
+    for (what, reason) in [
+        (APPS, "ArtifactFailed"),
+        (APPS, "BuildFailed"),
+        (APPS, "ReconciliationFailed"),
+        (APPS, "HealthCheckFailed"),
+        (APPS, "DependencyNotReady"),
+        (GIT, "GitOperationFailed"),
+        (RELEASE, "UpgradeFailed"),
+        (CHART, "ChartPullError"),
+    ] {
+        let mut scene = scene();
+        let generation = scene.value(what)["metadata"]["generation"].as_i64().expect("a number");
+        scene.set(what, "/status/conditions/0", ready("False", reason, generation));
+        let judged = scene.judge(what);
+        assert_eq!(judged.verdict, Verdict::Unhealthy, "{what} {reason}: {}", judged.sentence);
+        scene.now = time("2026-11-21T04:00:00Z");
+        let judged = scene.judge(what);
+        assert_eq!(
+            (judged.reason, judged.verdict),
+            (Reason::HeartbeatStale, Verdict::Unknown),
+            "{what} {reason}: {}",
+            judged.sentence
+        );
+        assert!(
+            judged.sentence.ends_with(&format!("it said last: {reason}: as it was")),
+            "{}",
+            judged.sentence
+        );
+        // Whatever of it moved lately proves that its controller lives.
+        let mut retried = scene.clone();
+        retried.set(what, "/status/conditions/0/lastTransitionTime", json!("2026-11-21T03:59:30Z"));
+        assert_eq!(retried.judge(what).verdict, Verdict::Unhealthy, "{what} {reason}");
+        let mut answered = scene.clone();
+        let token = json!("2026-11-21T03:59:30Z");
+        answered.set(what, "/metadata/annotations", json!({"reconcile.fluxcd.io/requestedAt": token}));
+        answered.set(what, "/status/lastHandledReconcileAt", token);
+        assert_eq!(answered.judge(what).verdict, Verdict::Unhealthy, "{what} {reason}");
+        // A team that takes their word without proof takes this one, too.
+        scene.limits.accept_silent = true;
+        assert_eq!(scene.judge(what).verdict, Verdict::Unhealthy, "{what} {reason}");
+        // A time in the future proves nothing, and an absent one neither.
+        scene.set(what, "/status/conditions/0/lastTransitionTime", json!("2027-01-01T00:00:00Z"));
+        assert_eq!(scene.judge(what).reason, Reason::InTheFuture, "{what} {reason}");
+    }
+    // What a Kustomization tried last is a sign, too: an entry of a failed attempt moves.
+    let mut applied = scene();
+    applied.set(APPS, "/status/conditions/0", ready("False", "ReconciliationFailed", 5));
+    applied.now = time("2026-11-21T04:00:00Z");
+    applied.set(APPS, "/status/history/0/lastReconciled", json!("2026-11-21T03:55:00Z"));
+    assert_eq!(applied.judge(APPS).reason, Reason::ApplyFailed);
+    // It died while it tried again.
+    for last in ["HealthCheckFailed", "ReconciliationFailed"] {
+        let mut died = scene();
+        died.set(APPS, "/status/conditions/0", ready("Unknown", "Progressing", 5));
+        died.set(APPS, "/status/history/0/lastReconciledStatus", json!(last));
+        died.now = time("2026-11-21T04:00:00Z");
+        assert_eq!(died.judge(APPS).reason, Reason::HeartbeatStale, "{last}");
+    }
+    // What gave up moves no more, unless it does not answer.
+    let mut stalled = scene();
+    stalled.set(APPS, "/status/conditions/0", ready("False", "InvalidCELExpression", 5));
+    stalled.set(APPS, "/status/conditions/1", condition("Stalled", "True", "InvalidCELExpression", 5));
+    stalled.now = time("2026-11-21T04:00:00Z");
+    assert_eq!(stalled.judge(APPS).reason, Reason::Stalled);
+    stalled.set(
+        APPS,
+        "/metadata/annotations",
+        json!({"reconcile.fluxcd.io/requestedAt": "2026-11-21T03:00:00Z"}),
+    );
+    assert_eq!(stalled.judge(APPS).reason, Reason::HandshakeUnanswered);
+}
+
+#[test]
 fn of_a_source_nothing_moves_so_only_the_handshake_proves_life() {
     let mut quiet = scene();
     quiet.set(GIT, "/metadata/annotations", Value::Null).set(

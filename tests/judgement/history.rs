@@ -59,9 +59,6 @@ fn flux_converges_when_everything_is_ready_on_the_sources_revision() {
     scene.set("Kustomization/more", "/status/conditions/0/observedGeneration", json!(4));
     assert_eq!(look(&mut history, &scene, minute(4)), open, "ready about an older spec");
     scene.set("Kustomization/more", "/status/conditions/0/observedGeneration", json!(5));
-    scene.set("Kustomization/more", "/spec/suspend", json!(true));
-    assert_eq!(look(&mut history, &scene, minute(5)), open, "suspended");
-    scene.set("Kustomization/more", "/spec/suspend", json!(false));
     let done = Some(Convergence { last: minutes(5), open: None });
     assert_eq!(look(&mut history, &scene, minute(6)), done);
 
@@ -74,6 +71,76 @@ fn flux_converges_when_everything_is_ready_on_the_sources_revision() {
     // What vanishes vanishes.
     scene.remove(GIT);
     assert_eq!(look(&mut history, &scene, minute(8)), None);
+}
+
+#[test]
+fn nobody_waits_for_what_a_person_stopped() {
+    const MORE: &str = "Kustomization/more";
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    scene.copy(APPS, "more");
+    look(&mut history, &scene, minute(0));
+    revision(&mut scene, GIT, "/status/artifact/revision", "b");
+    revision(&mut scene, APPS, "/status/lastAppliedRevision", "b");
+    let open = Some(Convergence { last: None, open: Some(minute(1)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open);
+    scene.set(MORE, "/spec/suspend", json!(true));
+    let done = Some(Convergence { last: minutes(2), open: None });
+    assert_eq!(look(&mut history, &scene, minute(3)), done, "the rest has arrived");
+    // Resumed, it is late from then on, not since the commit.
+    scene.set(MORE, "/spec/suspend", json!(false));
+    let open = Some(Convergence { last: minutes(2), open: Some(minute(60)) });
+    assert_eq!(look(&mut history, &scene, minute(60)), open);
+    revision(&mut scene, MORE, "/status/lastAppliedRevision", "b");
+    assert_eq!(look(&mut history, &scene, minute(61)), Some(Convergence { last: minutes(1), open: None }));
+
+    // All of it is stopped while something is under way: the window ends, and no time is counted.
+    revision(&mut scene, GIT, "/status/artifact/revision", "c");
+    assert!(look(&mut history, &scene, minute(70)).expect("it is there").open.is_some());
+    for what in [APPS, MORE] {
+        scene.set(what, "/spec/suspend", json!(true));
+    }
+    let quiet = Some(Convergence { last: minutes(1), open: None });
+    assert_eq!(look(&mut history, &scene, minute(71)), quiet);
+    revision(&mut scene, GIT, "/status/artifact/revision", "d");
+    assert_eq!(look(&mut history, &scene, minute(5000)), quiet, "nor is a revision that comes meanwhile");
+    for what in [APPS, MORE] {
+        scene.set(what, "/spec/suspend", json!(false));
+    }
+    let open = Some(Convergence { last: minutes(1), open: Some(minute(6000)) });
+    assert_eq!(look(&mut history, &scene, minute(6000)), open);
+    for what in [APPS, MORE] {
+        revision(&mut scene, what, "/status/lastAppliedRevision", "d");
+    }
+    assert_eq!(look(&mut history, &scene, minute(6004)), Some(Convergence { last: minutes(4), open: None }));
+    let (_, took) = history.took().next().expect("some arrived");
+    assert_eq!(took.counts.iter().sum::<u64>(), 3);
+
+    // A release waits neither while it is stopped, nor while the Kustomization that made it is.
+    for stopped in [APPS, "HelmRelease/runner"] {
+        let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+        let labels = json!({
+            "kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+        });
+        scene.set("HelmRelease/runner", "/metadata/labels", labels);
+        look(&mut history, &scene, minute(0));
+        scene.set(stopped, "/spec/suspend", json!(true));
+        revision(&mut scene, GIT, "/status/artifact/revision", "b");
+        if stopped != APPS {
+            revision(&mut scene, APPS, "/status/lastAppliedRevision", "b");
+            scene.set(stopped, "/status/conditions/0/status", json!("False"));
+        }
+        look(&mut history, &scene, minute(1));
+        let after = look(&mut history, &scene, minute(60)).expect("it is there");
+        assert_eq!(after.open, None, "{stopped}");
+    }
+
+    // An application that a person syncs from now on.
+    let (mut history, mut scene) = (History::default(), Scene::of("argocd.json"));
+    look(&mut history, &scene, minute(0));
+    scene.set(WEB, "/status/sync", json!({"revision": "b", "status": "OutOfSync"}));
+    assert!(look(&mut history, &scene, minute(1)).expect("it is there").open.is_some());
+    scene.set(WEB, "/spec/syncPolicy", Value::Null);
+    assert_eq!(look(&mut history, &scene, minute(2)), None);
 }
 
 #[test]

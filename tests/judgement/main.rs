@@ -3,6 +3,7 @@
 mod argocd;
 mod backups;
 mod crds;
+mod cron;
 mod flux;
 mod history;
 mod metrics;

@@ -2,7 +2,8 @@
 //!
 //! `status.observedGeneration` does not advance on failure, and advances on suspended objects: what counts is the
 //! generation that the condition Ready itself speaks of. Only a Kustomization has a heartbeat: of a source nothing moves
-//! while its revision stays, so only an answered request to reconcile proves that its controller lives.
+//! while its revision stays, so only an answered request to reconcile proves that its controller lives. A failure counts
+//! only while something of it moves: what was not ready when its controller died is unknown.
 
 use jiff::SignedDuration;
 
@@ -38,15 +39,16 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
         );
         return Judgement::new(Reason::GenerationBehind, text);
     }
-    if let Some(stalled) = &flux.stalled {
-        return Judgement::new(Reason::Stalled, because(stalled));
-    }
     if let Some(unanswered) = handshake(flux, at) {
         return unanswered;
     }
+    // Nothing is tried again, and nothing moves, whether its controller lives or not.
+    if let Some(stalled) = &flux.stalled {
+        return Judgement::new(Reason::Stalled, because(stalled));
+    }
     match ready.status.as_str() {
         "True" => {}
-        "False" => return not_ready(ready),
+        "False" => return abandoned(flux, ready, at).unwrap_or_else(|| not_ready(ready)),
         "Unknown" => {
             if let Some(judged) = reconciling(object, flux, ready, at) {
                 return judged;
@@ -101,6 +103,21 @@ fn not_ready(ready: &Condition) -> Judgement {
     Judgement::new(reason, because(ready))
 }
 
+/// A failure is tried again in every interval. When nothing of it has moved for long, its controller may be dead, and what
+/// failed may be well.
+fn abandoned(flux: &Flux, ready: &Condition, at: &At<'_>) -> Option<Judgement> {
+    let Some(patience) = patience(flux, at) else {
+        return Some(Judgement::new(Reason::TimestampAbsent, "spec.interval is absent"));
+    };
+    let life = flux.sign_of_life().max(flux.reconciled);
+    let silent = at.heartbeat("its last sign of life", life, patience)?;
+    let stale = silent.reason == Reason::HeartbeatStale;
+    (!stale || !at.limits.accept_silent).then(|| {
+        let text = format!("{}, and it said last: {}", silent.sentence, because(ready));
+        Judgement::new(silent.reason, text)
+    })
+}
+
 fn timeout(flux: &Flux) -> SignedDuration {
     flux.timeout.unwrap_or(LEAST_TIMEOUT).max(LEAST_TIMEOUT)
 }
@@ -144,24 +161,27 @@ fn silent(flux: &Flux, at: &At<'_>) -> Option<Judgement> {
 fn reconciling(object: &Object, flux: &Flux, ready: &Condition, at: &At<'_>) -> Option<Judgement> {
     let held = (object.kind == Kind::Kustomization).then_some(flux.reconciled_status.as_deref()).flatten();
     let current = flux.observed == object.generation && flux.attempted == flux.revision;
-    match held {
-        // Whether the result is of what is wanted now is judged as if it were ready.
-        Some("ReconciliationSucceeded") if current => return None,
-        Some("HealthCheckFailed") => {
-            let text = "it is being reconciled; the last health check failed";
-            return Some(Judgement::new(Reason::HealthCheckFailed, text));
-        }
-        Some("ReconciliationFailed") => {
-            let text = "it is being reconciled; it could not be applied the last time";
-            return Some(Judgement::new(Reason::ApplyFailed, text));
-        }
-        _ => {}
+    // Whether the result is of what is wanted now is judged as if it were ready.
+    if held == Some("ReconciliationSucceeded") && current {
+        return None;
     }
     let Some(patience) = patience(flux, at) else {
         return Some(Judgement::new(Reason::TimestampAbsent, "spec.interval is absent"));
     };
-    let stale = at.heartbeat("Ready's lastTransitionTime", ready.changed, patience);
-    Some(stale.unwrap_or_else(|| Judgement::new(Reason::Reconciling, because(ready))))
+    if let Some(stale) = at.heartbeat("Ready's lastTransitionTime", ready.changed, patience) {
+        return Some(stale);
+    }
+    Some(match held {
+        Some("HealthCheckFailed") => {
+            let text = "it is being reconciled; the last health check failed";
+            Judgement::new(Reason::HealthCheckFailed, text)
+        }
+        Some("ReconciliationFailed") => {
+            let text = "it is being reconciled; it could not be applied the last time";
+            Judgement::new(Reason::ApplyFailed, text)
+        }
+        _ => Judgement::new(Reason::Reconciling, because(ready)),
+    })
 }
 
 fn kustomization(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {

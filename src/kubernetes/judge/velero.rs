@@ -243,9 +243,16 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
         }
         Some(other) => return unknown_word("status.phase", other),
     }
-    let (Ok(due), Some(interval)) = (Due::parse(&schedule.cron), schedule.interval) else {
-        let text = format!("spec.schedule {:?} cannot be read", schedule.cron);
-        return Judgement::new(Reason::Unreadable, text);
+    let due = match Due::parse(&schedule.cron) {
+        Ok(due) => due,
+        Err(error) => {
+            let text = format!("spec.schedule {:?} cannot be read: {error}", schedule.cron);
+            return Judgement::new(Reason::Unreadable, text);
+        }
+    };
+    let Some(interval) = schedule.interval else {
+        let text = format!("spec.schedule {:?} names no time that comes again", schedule.cron);
+        return Judgement::new(Reason::NeverRan, text);
     };
     let name = schedule.location.as_deref();
     match at.related.location(&object.namespace, name) {
