@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{RequestBuilder, StatusCode, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -106,6 +106,9 @@ impl Transport {
             .timeout(timeout)
             // A redirect could take the token to somebody else.
             .redirect(reqwest::redirect::Policy::none());
+        if on_this_machine(base) {
+            builder = builder.no_proxy();
+        }
         if let Some(pem) = ca {
             let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(Error::Tls)?;
             builder = builder.tls_certs_merge(certificates);
@@ -137,10 +140,23 @@ impl Transport {
     /// Sends and reads the whole body.
     pub(crate) async fn read(&self, request: RequestBuilder, limit: usize) -> Result<Reply, Error> {
         let sent = now();
-        let mut response = request.send().await.map_err(|error| self.failed(error))?;
+        let response = self.begin(request).await?;
         let received = now();
         let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
         let date = date.and_then(|text| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp()));
+        let status = response.status();
+        let body = self.body(response, limit).await?;
+        let clock_ahead = date.map(|date| clock_ahead(sent, date, received));
+        Ok(Reply { status, body, date, clock_ahead })
+    }
+
+    /// Sends and waits for the beginning of an answer.
+    pub(crate) async fn begin(&self, request: RequestBuilder) -> Result<Response, Error> {
+        request.send().await.map_err(|error| self.failed(error))
+    }
+
+    /// The rest of an answer, within the time that the request has.
+    pub(crate) async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(error))? {
             if body.len() + chunk.len() > limit {
@@ -148,8 +164,7 @@ impl Transport {
             }
             body.extend_from_slice(&chunk);
         }
-        let clock_ahead = date.map(|date| clock_ahead(sent, date, received));
-        Ok(Reply { status: response.status(), body, date, clock_ahead })
+        Ok(body)
     }
 
     fn failed(&self, error: reqwest::Error) -> Error {
@@ -162,6 +177,16 @@ impl Transport {
         } else {
             Error::Lost(error)
         }
+    }
+}
+
+/// Whether a proxy, which the environment may name, could only reach another machine's server instead.
+pub(crate) fn on_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

@@ -162,6 +162,10 @@ impl Client {
             .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")))
             // A redirect could take the token to somebody else.
             .redirect(reqwest::redirect::Policy::none());
+        // A proxy that the environment names could only reach another machine instead.
+        if url.parse().is_ok_and(|url| crate::transport::on_this_machine(&url)) {
+            builder = builder.no_proxy();
+        }
         if let Some(ca) = ca {
             let authorities = reqwest::Certificate::from_pem_bundle(ca.as_bytes()).map_err(unusable)?;
             builder = builder.tls_certs_merge(authorities);

@@ -30,6 +30,9 @@ struct Watched {
     /// How long GitLab holds a request for a job open: GitLab's long polling, 50s unless it was changed.
     #[arg(long = "runner.hold", default_value = "50s")]
     hold: SignedDuration,
+    /// How long the page may take. One that has begun by then is an answer, though one that cannot be read.
+    #[arg(long, default_value = "5s")]
+    scrape_timeout: SignedDuration,
     /// So many looks in a row without an answer mean that the runner is dead.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     tries: u32,
@@ -41,12 +44,14 @@ impl Watched {
             check_interval: self.check_interval,
             hold: self.hold,
             period,
+            timeout: self.scrape_timeout,
             tries: self.tries,
         };
         for (flag, value) in [
             ("--runner.check-interval", limits.check_interval),
             ("--runner.hold", limits.hold),
             ("--period", period),
+            ("--scrape-timeout", limits.timeout),
         ] {
             if value <= SignedDuration::ZERO {
                 complain(&format!("{flag} must be longer than nothing, such as 3s"));
@@ -132,7 +137,8 @@ pub(super) async fn probe(args: Probe) -> Exit {
         Ok(judgement) => judgement,
         Err(error) => {
             complain(&chain(&error));
-            return Exit::Usage;
+            // A full disk must not make kubelet restart a runner that has just answered.
+            return if args.aspect == Asked::Live && error.answered { Exit::Done } else { Exit::Usage };
         }
     };
     match args.output.output {

@@ -12,7 +12,6 @@ use std::{
     future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -38,8 +37,6 @@ use crate::{
 
 /// A runner's page is some tens of kilobytes.
 const PAGE_LIMIT: usize = 4 << 20;
-/// How long the page may take.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The runner that is watched.
 #[derive(Debug)]
@@ -55,25 +52,49 @@ impl Runner {
     /// # Errors
     /// When no client can be made.
     pub fn new(url: &Url, limits: Limits) -> Result<Self, transport::Error> {
-        Ok(Self { transport: Transport::new(url, TIMEOUT, None, None)?, limits })
+        let timeout = limits.timeout.unsigned_abs();
+        Ok(Self { transport: Transport::new(url, timeout, None, None)?, limits })
     }
 
-    /// One look at the page.
+    /// One look at the page. Only what no living process does is silence: whoever begins to answer is there, however the
+    /// answer goes on.
     async fn look(&self) -> Look {
         let request = self.transport.client.get(self.transport.base().clone());
-        match self.transport.read(request, PAGE_LIMIT).await {
-            // What goes on for ever comes from somebody.
-            Err(error @ transport::Error::TooLong(_)) => Look::Puzzle(chain(&error)),
-            Err(error) => Look::Silence(chain(&error)),
-            Ok(reply) if !reply.status.is_success() => {
-                Look::Puzzle(format!("{} answered {}", self.transport.name(), reply.status))
+        let page = match self.transport.begin(request).await {
+            Err(error) if silent(&error) => return Look::Silence(chain(&error)),
+            Err(error) => return Look::Puzzle(chain(&error)),
+            Ok(begun) if !begun.status().is_success() => {
+                return Look::Puzzle(format!("{} answered {}", self.transport.name(), begun.status()));
             }
-            Ok(reply) => match Reading::parse(&String::from_utf8_lossy(&reply.body)) {
+            Ok(begun) => self.transport.body(begun, PAGE_LIMIT).await,
+        };
+        match page {
+            Err(error) => Look::Puzzle(format!("a page began, and then: {}", chain(&error))),
+            Ok(page) => match Reading::parse(&String::from_utf8_lossy(&page)) {
                 Ok(reading) => Look::Page(reading),
                 Err(error) => Look::Puzzle(error.to_string()),
             },
         }
     }
+}
+
+/// Whether nobody answered: no listener, no machine, or no beginning of an answer in time. A connection that breaks, or that
+/// speaks something else than HTTP, is somebody.
+fn silent(error: &transport::Error) -> bool {
+    use std::io::ErrorKind;
+    if matches!(error, transport::Error::Timeout(_)) {
+        return true;
+    }
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| {
+        matches!(
+            cause.kind(),
+            ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::TimedOut
+        )
+    })
 }
 
 /// What the tasks and the handlers share.
@@ -103,17 +124,19 @@ impl Sidecar {
 
     /// Looks at the runner every period until `end`.
     pub async fn watch(&self, end: impl Future<Output = ()>) {
-        let period = Duration::try_from(self.runner.limits.period).unwrap_or(TIMEOUT);
-        let mut ticks = tokio::time::interval(period);
+        let mut ticks = tokio::time::interval(self.runner.limits.period.unsigned_abs());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = None;
         let mut end = std::pin::pin!(end);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
+            let next = async {
+                ticks.tick().await;
+                self.runner.look().await
+            };
+            let look = tokio::select! {
+                look = next => look,
                 () = &mut end => return,
-            }
-            let look = self.runner.look().await;
+            };
             metrics::count(&self.looks, matches!(look, Look::Page(_)));
             self.memory(|memory| memory.look(look, (self.now)(), &self.runner.limits));
             let judgement = self.judge();

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Judgement, Memory, Runner};
+use super::{Judgement, Look, Memory, Runner};
 use crate::model::Timestamp;
 
 /// Why the memory of earlier probes cannot be kept.
@@ -14,6 +14,8 @@ use crate::model::Timestamp;
 pub struct ProbeError {
     path: PathBuf,
     source: std::io::Error,
+    /// Whether somebody answered: then the runner is alive, whatever was seen before.
+    pub answered: bool,
 }
 
 /// Looks once and judges with what the file remembers, then writes that back. Probes that run at the same time lose a
@@ -24,8 +26,10 @@ pub struct ProbeError {
 pub async fn probe(runner: &Runner, file: &Path, now: Timestamp) -> Result<Judgement, ProbeError> {
     let text = std::fs::read(file).unwrap_or_default();
     let mut memory: Memory = serde_json::from_slice(&text).unwrap_or_default();
-    memory.look(runner.look().await, now, &runner.limits);
-    let failed = |source| ProbeError { path: file.to_owned(), source };
+    let look = runner.look().await;
+    let answered = !matches!(look, Look::Silence(_));
+    memory.look(look, now, &runner.limits);
+    let failed = |source| ProbeError { path: file.to_owned(), source, answered };
     let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut new = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
     let text = serde_json::to_vec(&memory).map_err(|error| failed(error.into()))?;

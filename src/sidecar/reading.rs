@@ -44,6 +44,9 @@ pub enum Unreadable {
     /// A line that is no sample.
     #[error("line {0} is not in Prometheus' text format")]
     Line(usize),
+    /// The last line has no end.
+    #[error("the page breaks off in its last line")]
+    BrokenOff,
     /// Something else answers there.
     #[error("no series of a gitlab-runner: is this its listen_address?")]
     Foreign,
@@ -65,7 +68,12 @@ impl Reading {
             ours |= sample.name.starts_with("gitlab_runner_");
             reading.take(&sample);
         }
-        if ours { Ok(reading) } else { Err(Unreadable::Foreign) }
+        // Of a number that was cut off, the rest would look like another one.
+        match (ours, page.ends_with('\n')) {
+            (false, _) => Err(Unreadable::Foreign),
+            (true, false) => Err(Unreadable::BrokenOff),
+            (true, true) => Ok(reading),
+        }
     }
 
     fn take(&mut self, sample: &Sample<'_>) {
@@ -187,5 +195,12 @@ mod tests {
     fn a_page_of_something_else_is_not_taken_for_a_runner() {
         assert_eq!(Reading::parse("up 1\n"), Err(Unreadable::Foreign));
         assert_eq!(Reading::parse("# HELP x\n\n<html>\n"), Err(Unreadable::Line(3)));
+    }
+
+    #[test]
+    fn a_number_that_was_cut_off_is_not_taken_for_another() {
+        let whole = "gitlab_runner_concurrent 12\n";
+        assert_eq!(Reading::parse(whole).map(|reading| reading.concurrent), Ok(Some(12.0)));
+        assert_eq!(Reading::parse(&whole[..whole.len() - 2]), Err(Unreadable::BrokenOff));
     }
 }

@@ -120,6 +120,8 @@ pub struct Limits {
     pub hold: SignedDuration,
     /// The time between two looks.
     pub period: SignedDuration,
+    /// How long the page may take.
+    pub timeout: SignedDuration,
     /// So many looks in a row without an answer mean dead.
     pub tries: u32,
 }
@@ -130,6 +132,7 @@ impl Default for Limits {
             check_interval: SignedDuration::from_secs(3),
             hold: SignedDuration::from_secs(50),
             period: SignedDuration::from_secs(2),
+            timeout: SignedDuration::from_secs(5),
             tries: 3,
         }
     }
@@ -152,10 +155,10 @@ impl Limits {
 pub enum Look {
     /// The runner's page.
     Page(Reading),
-    /// Something answered that is no page of a runner, or none that can be read. No proof of death: a runner of a newer
-    /// version, or a wrong address, must not be restarted for ever.
+    /// Somebody is there, and no page of a runner could be read: a page that broke off or came too slowly, one of a newer
+    /// version, a wrong address. No proof of death: none of these is mended by restarting the runner for ever.
     Puzzle(String),
-    /// Nothing answered.
+    /// Nobody answered.
     Silence(String),
 }
 
@@ -166,7 +169,7 @@ pub struct Memory {
     failures: u32,
     /// Why the last one did.
     why: Option<String>,
-    /// What the last answer was, when it was no page of a runner.
+    /// Why it could not be read, when the last answer was no page of a runner.
     puzzle: Option<String>,
     /// When this process was seen first.
     since: Option<Timestamp>,
@@ -253,7 +256,7 @@ impl Memory {
             return whole(State::Dead, format!("{} ({why}, {} times)", State::Dead.meaning(), self.failures));
         }
         if let Some(what) = &self.puzzle {
-            return whole(State::Unknown, format!("what answers is no page of a runner: {what}"));
+            return whole(State::Unknown, format!("it answers, and no page of a runner can be read: {what}"));
         }
         let Some(reading) = &self.reading else {
             let why = self.why.as_deref().unwrap_or("nobody has looked yet");
@@ -308,9 +311,10 @@ impl Memory {
             return State::Asleep;
         }
         // Before 15.11 nothing counts what is not fed.
-        if let Some((at, Answer::Refused)) = last
+        if let Some((at, status)) = &changes.request
+            && status == "403"
             && section.feed_failures.is_none()
-            && now.duration_since(at) > limits.asleep()
+            && now.duration_since(*at) > limits.asleep()
         {
             return State::Asleep;
         }
