@@ -5,7 +5,7 @@
 use switchyard::{
     decide::Outcome,
     model::{
-        Action, Approval, Consent, Drain, DrainPolicy, Gate, MoveState, Pipeline, Seen, SignalState,
+        Action, Approval, Consent, Drain, DrainPolicy, Gate, Holders, MoveState, Pipeline, Seen, SignalState,
         SignedDuration, Topology,
     },
     store::{Acted, HistoryEntry, NewRequest, ProposalAnswered},
@@ -70,7 +70,8 @@ async fn an_approval_lets_exactly_the_proposed_move_go() {
     assert_eq!(harness.fleet().proposal.map(|p| p.id), Some(id));
     assert_eq!(said(&harness, "proposed").await.len(), 1);
 
-    assert_eq!(answer(&harness, id, Consent::Approved, "green").await, Acted::HeldBy(Some(cluster("blue"))));
+    let others = Holders::of(rnd(), Some(cluster("blue")));
+    assert_eq!(answer(&harness, id, Consent::Approved, "green").await, Acted::HeldBy(others));
     let unknown = answer(&harness, id + 1, Consent::Approved, "blue").await;
     assert_eq!(unknown, Acted::Yes(ProposalAnswered::Unknown));
     harness.settle().await;
@@ -84,7 +85,10 @@ async fn an_approval_lets_exactly_the_proposed_move_go() {
     let late = answer(&harness, id, Consent::Rejected, "green").await;
     assert!(matches!(late, Acted::Yes(ProposalAnswered::Expired(_))), "{late:?}");
     let story = said(&harness, "approved").await;
-    assert_eq!(story, [format!("approved proposal {id}, the failover to green: looked at it")]);
+    assert_eq!(
+        story,
+        [format!("approved proposal {id}, the failover to green, expecting rnd at blue: looked at it")]
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use switchyard::{
 };
 use switchyard_lab::{
     harness::Harness,
-    values::{cluster, rnd, signal},
+    values::{cluster, pause, rnd, signal},
 };
 
 const GREEN: &str = "ingress.green.company.test.";
@@ -473,10 +473,7 @@ async fn a_move_of_a_fleet_that_is_no_longer_configured_does_not_hurry_the_loop(
 /// A pause counts from the moment it is answered, also when a pass that began before wants to tidy up.
 #[tokio::test]
 async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
-    use switchyard::{
-        model::{Fence, Override, OverrideKind},
-        store::Started,
-    };
+    use switchyard::{model::Fence, store::Started};
     let mut harness = failed_over().await;
     let fleet = &harness.topology.fleets[&rnd()];
     harness.world.state().add_runner(fleet, &cluster("blue"), RunnerId(9), true);
@@ -485,15 +482,7 @@ async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
     harness.pass().await;
     let planned = steps(&harness);
     assert_eq!(planned.len(), 1, "runner 9 loses the tag");
-    let pause = Override {
-        fleet: Some(rnd()),
-        kind: OverrideKind::Pause,
-        reason: "network works".to_owned(),
-        author: "ada".to_owned(),
-        since: harness.now(),
-        until: None,
-    };
-    harness.set(pause).await;
+    harness.set(pause(Some(rnd()), harness.now())).await;
     let fence = Fence::new(rnd(), harness.fleet().generation);
     let started = harness.store.steps_started(&fence, &planned, harness.now()).await.unwrap();
     assert_eq!(started, Started::Paused);
@@ -504,15 +493,7 @@ async fn a_pause_holds_back_a_correction_that_was_planned_before_it() {
     let mut harness = adopted().await;
     harness.blue_dies().await;
     harness.pass().await;
-    let pause = Override {
-        fleet: None,
-        kind: OverrideKind::Pause,
-        reason: "network works".to_owned(),
-        author: "ada".to_owned(),
-        since: harness.now(),
-        until: None,
-    };
-    harness.set(pause).await;
+    harness.set(pause(None, harness.now())).await;
     harness.settle().await;
     assert_eq!(harness.holders(), ["green"], "{}", harness.fleet().sentence);
 }

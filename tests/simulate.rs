@@ -7,10 +7,10 @@ use std::{fs, path::PathBuf};
 
 use switchyard::{
     decide::{Judges, judges},
-    model::{Gate, Leadership, MoveKind, Override, OverrideKind},
+    model::{Gate, Leadership, MoveKind},
     simulate::{Report, Story, parse, parse_with, play},
 };
-use switchyard_lab::values::Case;
+use switchyard_lab::values::{Case, pause};
 
 fn stories() -> Vec<(PathBuf, String)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
@@ -173,14 +173,7 @@ async fn switching_off_any_single_gate_is_noticed() {
         let mut case = Case::blue_dies();
         match gate {
             Gate::Leader => case.leadership = Leadership::StandsBy { leader: None },
-            Gate::NotPaused => case.overrides.push(Override {
-                fleet: None,
-                kind: OverrideKind::Pause,
-                reason: "network works".into(),
-                author: "ada".into(),
-                since: case.now,
-                until: None,
-            }),
+            Gate::NotPaused => case.overrides.push(pause(None, case.now)),
             _ => {}
         }
         if matches!(gate, Gate::Leader | Gate::NotPaused) {

@@ -167,6 +167,7 @@ async fn run(
     let server = http::Server {
         intake: intake.clone(),
         status: status_seen,
+        topology: channels.topology.subscribe(),
         store: store.clone(),
         metrics: metrics.clone(),
         access: channels.access.subscribe(),

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 
 use super::{
     Ack, Answer, Command, Exit, Failback, History, OutputFormat, Pause, Planned, Read, Remote, Resume,
-    Switch, Watch, Why, complain, load, say, show, watch,
+    Switch, Watch, Which, Why, complain, load, remark, say, show, watch,
 };
 use crate::config::WebClient;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is looked who holds a fleet, when it moves while somebody pauses it.
+const TRIES: u32 = 5;
 
 /// A running Switchyard.
 pub(super) struct Client {
@@ -67,20 +69,15 @@ pub(super) async fn run(config_file: &Path, command: Command) -> Exit {
             read(config_file, &remote, "history", fleet, Some(limit), show::history).await
         }
         Command::Switch(args) => switch(config_file, args).await,
-        Command::Pause(Pause { fleet, all: _, holder: expected, lasts, why, remote }) => {
-            let mut more = lasts.map_or(json!({}), |lasts| json!({"for": lasts}));
-            if let Some(expected) = expected {
-                more["expected_holder"] = holder(expected);
-            }
-            act(config_file, &remote, fleet.as_deref(), "pause", &why, more).await
+        Command::Pause(Pause { which, lasts, why, remote }) => {
+            let more = lasts.map_or(json!({}), |lasts| json!({"for": lasts}));
+            pause(config_file, &remote, which, "pause", &why, more).await
         }
-        Command::Resume(Resume { fleet, all: _, holder: expected, why, remote }) => {
-            let more = expected.map_or(json!({}), |expected| json!({"expected_holder": holder(expected)}));
-            act(config_file, &remote, fleet.as_deref(), "resume", &why, more).await
+        Command::Resume(Resume { which, why, remote }) => {
+            pause(config_file, &remote, which, "resume", &why, json!({})).await
         }
         Command::Ack(Ack { fleet, holder: expected, why, remote }) => {
-            let more = json!({"expected_holder": holder(expected)});
-            act(config_file, &remote, Some(&fleet), "ack", &why, more).await
+            ack(config_file, &remote, &fleet, expected, &why).await
         }
         Command::Failback(Failback { fleet, planned }) => {
             planned_move(config_file, &fleet, "failback", planned, json!({})).await
@@ -252,23 +249,67 @@ pub(super) fn sentence(answer: &Value) -> String {
     answer.get("sentence").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-async fn act(
+async fn ack(
     config_file: &Path,
     remote: &Remote,
-    fleet: Option<&str>,
+    fleet: &str,
+    expected: String,
+    why: &Why,
+) -> Result<Exit, Failure> {
+    let body = signed(why, json!({"expected_holder": holder(expected)}))?;
+    let client = Client::new(config_file, remote)?;
+    let answer = client.send(Method::POST, &format!("/api/v1/fleets/{fleet}/ack"), Some(&body)).await?;
+    client.print(&answer, sentence);
+    Ok(Exit::Done)
+}
+
+/// Pauses or resumes. Whoever does not say who holds the fleets is shown who does; a fleet that moves meanwhile must not keep
+/// anybody from stopping it.
+async fn pause(
+    config_file: &Path,
+    remote: &Remote,
+    which: Which,
     verb: &str,
     why: &Why,
     more: Value,
 ) -> Result<Exit, Failure> {
-    let body = signed(why, more)?;
+    let Which { fleet, all: _, holder: named, holders } = which;
+    let mut body = signed(why, more)?;
     let client = Client::new(config_file, remote)?;
-    let path = match fleet {
-        Some(fleet) => format!("/api/v1/fleets/{fleet}/{verb}"),
-        None => format!("/api/v1/{verb}"),
+    let (path, key) = match &fleet {
+        Some(fleet) => (format!("/api/v1/fleets/{fleet}/{verb}"), "expected_holder"),
+        None => (format!("/api/v1/{verb}"), "expected_holders"),
     };
-    let answer = client.send(Method::POST, &path, Some(&body)).await?;
-    client.print(&answer, sentence);
-    Ok(Exit::Done)
+    let mut tries = if named.is_none() && holders.is_empty() { TRIES } else { 1 };
+    let by_name = holders.into_iter().map(|(fleet, name)| (fleet, holder(name))).collect();
+    body[key] = named.map_or(Value::Object(by_name), holder);
+    let strict = tries == 1;
+    loop {
+        if !strict {
+            body[key] = seen(&client, fleet.as_deref()).await?;
+        }
+        tries -= 1;
+        match client.send(Method::POST, &path, Some(&body)).await {
+            Ok(answer) => {
+                client.print(&answer, sentence);
+                return Ok(Exit::Done);
+            }
+            Err(Failure::Refused { problem, .. })
+                if tries > 0 && problem["outcome"] == "unexpected_holder" => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Who holds the fleet, or each of all fleets. It is shown.
+async fn seen(client: &Client, fleet: Option<&str>) -> Result<Value, Failure> {
+    let holders = client.send(Method::GET, "/api/v1/holders", None).await?;
+    let all = holders.as_object().cloned().unwrap_or_default();
+    for (name, holder) in all.iter().filter(|(name, _)| fleet.is_none_or(|fleet| fleet == *name)) {
+        remark(&format!("{name} is held by {}", holder.as_str().unwrap_or("nobody")));
+    }
+    // The server says that there is no such fleet.
+    Ok(fleet.map_or(holders, |fleet| all.get(fleet).cloned().unwrap_or_default()))
 }
 
 async fn switch(config_file: &Path, args: Switch) -> Result<Exit, Failure> {

@@ -14,7 +14,7 @@ mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     app,
@@ -92,7 +92,7 @@ enum Command {
     Watch(Watch),
     /// Stop automatic moves of a fleet, or of all fleets.
     Pause(Pause),
-    /// Allow automatic moves again.
+    /// Allow automatic moves again: of a fleet, or end the pause of all; fleets paused by their names stay so.
     Resume(Resume),
     /// Acknowledge a failed move, and lift the cool-down after a move, so that the fleet may be moved again.
     Ack(Ack),
@@ -313,18 +313,33 @@ struct Watch {
     remote: Remote,
 }
 
+/// One fleet, or all of them, and who holds them.
 #[derive(Debug, Args)]
-struct Pause {
+#[command(group = ArgGroup::new("which").args(["fleet", "all"]).required(true))]
+struct Which {
     /// The fleet; for all of them say --all instead.
-    #[arg(required_unless_present = "all")]
     fleet: Option<String>,
     /// All fleets.
-    #[arg(long, conflicts_with_all = ["fleet", "holder"])]
+    #[arg(long)]
     all: bool,
-    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done. Stopping is
-    /// always safe, so it need not be said.
-    #[arg(long, requires = "fleet")]
+    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done. Without it, the
+    /// fleet is asked for first, and whoever holds it then is shown and named.
+    #[arg(long, conflicts_with = "all")]
     holder: Option<String>,
+    /// The same for all fleets, every one of them: rnd=blue,ops=none.
+    #[arg(long, conflicts_with = "fleet", value_name = "FLEET=CLUSTER", value_delimiter = ',', value_parser = pair)]
+    holders: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (fleet, holder) = text.split_once('=').ok_or("write it as FLEET=CLUSTER, or FLEET=none")?;
+    Ok((fleet.to_owned(), holder.to_owned()))
+}
+
+#[derive(Debug, Args)]
+struct Pause {
+    #[command(flatten)]
+    which: Which,
     /// How long, such as 2h; without it, until resumed.
     #[arg(long = "for", value_parser = positive)]
     lasts: Option<SignedDuration>,
@@ -336,15 +351,8 @@ struct Pause {
 
 #[derive(Debug, Args)]
 struct Resume {
-    /// The fleet; for all of them say --all instead.
-    #[arg(requires = "holder", required_unless_present = "all")]
-    fleet: Option<String>,
-    /// End the pause of all fleets. Fleets that were paused by their names stay so.
-    #[arg(long, conflicts_with_all = ["fleet", "holder"])]
-    all: bool,
-    /// The cluster that holds the fleet now, as you believe, or `none`; if that is wrong, nothing is done.
-    #[arg(long, requires = "fleet")]
-    holder: Option<String>,
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]
@@ -425,6 +433,12 @@ fn ended(ended: Result<(), app::Error>) -> Exit {
 #[expect(clippy::print_stderr, reason = "a command's complaint goes to standard error")]
 fn complain(text: &str) {
     eprintln!("switchyard: {text}");
+}
+
+/// What a person should see beside the answer.
+#[expect(clippy::print_stderr, reason = "standard output is for the answer")]
+fn remark(text: &str) {
+    eprintln!("{text}");
 }
 
 /// A reader that went away, such as `head`, has read enough.

@@ -1,5 +1,5 @@
-//! What people do. Every action names a reason and an author and is recorded; whatever lets a fleet move names the holder
-//! that the person expects as well, and is refused when that is wrong.
+//! What people do. Every action names a reason, an author and the holder that the person expects; it is recorded, and
+//! refused when the holder is another.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::{Problem, Server, reads};
 use crate::{
     decide::Outcome,
     model::{
-        ClusterName, Consent, Expected, FleetName, Gate, Generation, Override, OverrideKind, SignedDuration,
-        Timestamp,
+        ClusterName, Consent, Fleet, FleetName, Gate, Generation, Holders, Override, OverrideKind,
+        SignedDuration, Timestamp,
     },
-    status::{Answer, FleetStatus},
+    status::Answer,
     store::{self, NewRequest, Person, ProposalAnswered},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Planned {
     to: Option<ClusterName>,
     /// The holder that the person believes in; `null` for nobody.
     #[serde(default, alias = "expected_holder", deserialize_with = "present")]
-    from: Option<Expected>,
+    from: Option<Option<ClusterName>>,
     /// The closed gates that shall not hold it, each by its name.
     #[serde(default)]
     overrides: Vec<String>,
@@ -40,26 +40,38 @@ pub(super) struct Planned {
     author: String,
 }
 
+/// A pause of one fleet, or of all of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pause {
     reason: String,
     author: String,
-    /// Stopping is always safe: the holder need not be named.
     #[serde(default, deserialize_with = "present")]
-    expected_holder: Option<Expected>,
+    expected_holder: Option<Option<ClusterName>>,
+    expected_holders: Option<Holders>,
     /// How long, such as `2h`; without it, until resumed.
     #[serde(default, rename = "for")]
     lasts: Option<SignedDuration>,
 }
 
+/// What lifts the pause of one fleet, or that of all fleets.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Why {
+pub(super) struct Resume {
     reason: String,
     author: String,
     #[serde(default, deserialize_with = "present")]
-    expected_holder: Option<Expected>,
+    expected_holder: Option<Option<ClusterName>>,
+    expected_holders: Option<Holders>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ack {
+    reason: String,
+    author: String,
+    #[serde(default, deserialize_with = "present")]
+    expected_holder: Option<Option<ClusterName>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,12 +82,12 @@ pub(super) struct Verdict {
     reason: String,
     author: String,
     #[serde(default, deserialize_with = "present")]
-    expected_holder: Option<Expected>,
+    expected_holder: Option<Option<ClusterName>>,
 }
 
 /// `null` is an answer (nobody); a missing key is none.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Expected>, D::Error> {
-    Expected::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<ClusterName>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// What an action came to.
@@ -118,8 +130,8 @@ fn body<T>(body: Body<T>, reason: impl Fn(&T) -> (&str, &str)) -> Result<T, Prob
     Ok(body)
 }
 
-/// Whoever lets a fleet move says who holds it now: the world may have changed since they looked.
-fn named(key: &str, expected: Option<Expected>) -> Result<Expected, Problem> {
+/// Whoever acts says who holds the fleet now: the world may have changed since they looked.
+fn named(key: &str, expected: Option<Option<ClusterName>>) -> Result<Option<ClusterName>, Problem> {
     expected.ok_or_else(|| {
         bad(format!(
             "`{key}` is missing: name the cluster that holds the fleet, as you believe, or null for nobody."
@@ -127,16 +139,58 @@ fn named(key: &str, expected: Option<Expected>) -> Result<Expected, Problem> {
     })
 }
 
-/// The act, unless the fleet is held by another than the person expects.
-fn done<T>(fleet: Option<&FleetName>, acted: store::Acted<T>) -> Result<T, Problem> {
+/// The same for one fleet, or for all of them.
+async fn believed(
+    server: &Server,
+    fleet: Option<&FleetName>,
+    holder: Option<Option<ClusterName>>,
+    holders: Option<Holders>,
+) -> Result<Holders, Problem> {
+    let Some(fleet) = fleet else {
+        if holder.is_some() {
+            return Err(bad("`expected_holder` is for one fleet: for all of them say `expected_holders`."));
+        }
+        let expected = holders.ok_or_else(|| {
+            bad("`expected_holders` is missing: name for every fleet the cluster that holds it, as you believe, or \
+                 null for nobody, such as {\"rnd\": \"blue\"}; /api/v1/holders answers in this form.")
+        })?;
+        let now = reads::held(server).await?;
+        let missing = now.0.keys().filter(|fleet| !expected.0.contains_key(*fleet));
+        let more = expected.0.keys().filter(|fleet| !now.0.contains_key(*fleet));
+        let wrong: Vec<String> = missing
+            .map(|fleet| format!("{fleet} is not named"))
+            .chain(more.map(|fleet| format!("{fleet} is not configured")))
+            .collect();
+        if wrong.is_empty() {
+            return Ok(expected);
+        }
+        return Err(unexpected(format!("All fleets have to be named, and {}", wrong.join(", ")), now));
+    };
+    if holders.is_some() {
+        return Err(bad("`expected_holders` is for all fleets: for one of them say `expected_holder`."));
+    }
+    Ok(Holders::of(fleet.clone(), named("expected_holder", holder)?))
+}
+
+fn unexpected(wrong: String, holders: Holders) -> Problem {
+    let problem = Problem::new(StatusCode::CONFLICT, format!("{wrong}: nothing was done."));
+    Problem {
+        outcome: Some(Outcome::UnexpectedHolder.to_string()),
+        holders: Some(Box::new(holders)),
+        ..problem
+    }
+}
+
+/// The act, unless a fleet is held by another than the person expects.
+fn done<T>(acted: store::Acted<T>) -> Result<T, Problem> {
     match acted {
         store::Acted::Yes(done) => Ok(done),
-        store::Acted::HeldBy(holder) => {
-            let holder = holder.map_or("nobody".to_owned(), |holder| holder.to_string());
-            let fleet = fleet.map_or("The fleet".to_owned(), ToString::to_string);
-            let detail = format!("{fleet} is held by {holder}, not by whom you expect: nothing was done.");
-            let problem = Problem::new(StatusCode::CONFLICT, detail);
-            Err(Problem { outcome: Some(Outcome::UnexpectedHolder.to_string()), ..problem })
+        store::Acted::HeldBy(others) => {
+            let held = others.0.iter().map(|(fleet, holder)| {
+                format!("{fleet} is held by {}", holder.as_ref().map_or("nobody", ClusterName::as_str))
+            });
+            let held: Vec<String> = held.collect();
+            Err(unexpected(format!("{}, not by whom you expect", held.join(", ")), others))
         }
     }
 }
@@ -190,7 +244,7 @@ pub(super) async fn failback(
 
 async fn request(server: &Server, fleet: FleetName, to: ClusterName, planned: Planned) -> Answered {
     let Planned { to: _, from, overrides, reason, author } = planned;
-    let Expected(expected) = named("from", from)?;
+    let expected = named("from", from)?;
     let (overrides, at) = (gates(&overrides)?, (server.now)());
     let request = NewRequest { fleet: fleet.clone(), to, expected, reason, author, at, overrides };
     let id = server.store.add_request(&request).await?;
@@ -272,11 +326,11 @@ pub(super) async fn reject(
 
 async fn answer(server: &Server, fleet: &str, sent: Body<Verdict>, consent: Consent) -> Answered {
     let Verdict { proposal: id, reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
-    let fleet = reads::known(server, fleet)?.name;
-    let expected = Some(named("expected_holder", expected_holder)?);
+    let fleet = reads::configured(server, fleet)?.name;
+    let expected = Holders::of(fleet.clone(), named("expected_holder", expected_holder)?);
     let mut status = server.status.clone();
     let person = Person { author, reason, at: (server.now)(), expected };
-    let answered = done(Some(&fleet), server.store.answer_proposal(&fleet, id, consent, &person).await?)?;
+    let answered = done(server.store.answer_proposal(&fleet, id, consent, &person).await?)?;
     let conflict = |detail: String| Err(Problem::new(StatusCode::CONFLICT, detail));
     let proposal = match answered {
         ProposalAnswered::Yes(proposal) => proposal,
@@ -326,7 +380,7 @@ pub(super) async fn pause(
     Path(fleet): Path<String>,
     sent: Body<Pause>,
 ) -> Answered {
-    let fleet = reads::known(&server, &fleet)?.name;
+    let fleet = reads::configured(&server, &fleet)?.name;
     set_pause(&server, Some(fleet), sent).await
 }
 
@@ -335,10 +389,10 @@ pub(super) async fn pause_all(State(server): State<Server>, sent: Body<Pause>) -
 }
 
 async fn set_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Pause>) -> Answered {
-    let sent = body(sent, |s| (&s.reason, &s.author))?;
-    no_holder_of_all(fleet.as_ref(), sent.expected_holder.as_ref())?;
+    let Pause { reason, author, expected_holder, expected_holders, lasts } =
+        body(sent, |s| (&s.reason, &s.author))?;
     let now: Timestamp = (server.now)();
-    let until = match sent.lasts {
+    let until = match lasts {
         Some(lasts) if lasts <= SignedDuration::ZERO => {
             return Err(bad("`for` must be longer than nothing, such as \"2h\"."));
         }
@@ -348,52 +402,35 @@ async fn set_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Pause>)
         ),
         None => None,
     };
+    let expected = believed(server, fleet.as_ref(), expected_holder, expected_holders).await?;
     let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
-    let pause = Override {
-        fleet,
-        kind: OverrideKind::Pause,
-        reason: sent.reason,
-        author: sent.author,
-        since: now,
-        until,
-    };
-    let set = server.store.set_override(&pause, sent.expected_holder.as_ref()).await?;
-    done(pause.fleet.as_ref(), set)?;
+    let pause = Override { fleet, kind: OverrideKind::Pause, reason, author, since: now, until };
+    done(server.store.set_override(&pause, &expected).await?)?;
     server.bell.notify_one();
     let until = until.map_or("until resumed".to_owned(), |until| format!("until {until}"));
     acted(format!("{what}: automatic moves are paused {until}."))
 }
 
-/// All fleets together have no holder to be expected.
-fn no_holder_of_all(fleet: Option<&FleetName>, expected: Option<&Expected>) -> Result<(), Problem> {
-    match (fleet, expected) {
-        (None, Some(_)) => Err(bad("`expected_holder` is for one fleet: all fleets have no one holder.")),
-        _ => Ok(()),
-    }
-}
-
 pub(super) async fn resume(
     State(server): State<Server>,
     Path(fleet): Path<String>,
-    sent: Body<Why>,
+    sent: Body<Resume>,
 ) -> Answered {
-    let fleet = reads::known(&server, &fleet)?.name;
+    let fleet = reads::configured(&server, &fleet)?.name;
     lift_pause(&server, Some(fleet), sent).await
 }
 
-pub(super) async fn resume_all(State(server): State<Server>, sent: Body<Why>) -> Answered {
+pub(super) async fn resume_all(State(server): State<Server>, sent: Body<Resume>) -> Answered {
     lift_pause(&server, None, sent).await
 }
 
-async fn lift_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Why>) -> Answered {
-    let Why { reason, author, expected_holder: mut expected } = body(sent, |s| (&s.reason, &s.author))?;
-    no_holder_of_all(fleet.as_ref(), expected.as_ref())?;
-    if fleet.is_some() {
-        expected = Some(named("expected_holder", expected)?);
-    }
+async fn lift_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Resume>) -> Answered {
+    let Resume { reason, author, expected_holder, expected_holders } =
+        body(sent, |s| (&s.reason, &s.author))?;
+    let expected = believed(server, fleet.as_ref(), expected_holder, expected_holders).await?;
     let person = Person { author, reason, at: (server.now)(), expected };
     let lifted = server.store.lift_override(fleet.as_ref(), OverrideKind::Pause, &person).await?;
-    let lifted = done(fleet.as_ref(), lifted)?;
+    let lifted = done(lifted)?;
     server.bell.notify_one();
     let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
     acted(if lifted {
@@ -406,13 +443,13 @@ async fn lift_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Why>) 
 pub(super) async fn ack(
     State(server): State<Server>,
     Path(fleet): Path<String>,
-    sent: Body<Why>,
+    sent: Body<Ack>,
 ) -> Answered {
-    let Why { reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
-    let FleetStatus { name: fleet, cool_down, .. } = reads::known(&server, &fleet)?;
-    let expected = Some(named("expected_holder", expected_holder)?);
+    let Ack { reason, author, expected_holder } = body(sent, |s| (&s.reason, &s.author))?;
+    let Fleet { name: fleet, cool_down, .. } = reads::configured(&server, &fleet)?;
+    let expected = Holders::of(fleet.clone(), named("expected_holder", expected_holder)?);
     let person = Person { author, reason, at: (server.now)(), expected };
-    let done = done(Some(&fleet), server.store.acknowledge(&fleet, cool_down, &person).await?)?;
+    let done = done(server.store.acknowledge(&fleet, cool_down, &person).await?)?;
     server.bell.notify_one();
     let latch = done.latch.map(|g| format!("the failed move (generation {g}) is acknowledged"));
     let cool_down = done.cool_down.map(|g| format!("the cool-down after generation {g} is lifted"));

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::{
     intake::Intake,
     metrics::{Metrics, Page},
-    model::Timestamp,
+    model::{Timestamp, Topology},
     status::Status,
     store::Store,
     web::Security,
@@ -41,6 +41,8 @@ pub struct Server {
     pub intake: Intake,
     /// The last pass.
     pub status: watch::Receiver<Arc<Status>>,
+    /// What is configured.
+    pub topology: watch::Receiver<Arc<Topology>>,
     /// History and people's requests.
     pub store: Store,
     /// Every metric.
@@ -64,6 +66,7 @@ impl Server {
             .route("/api/v1/fleets", get(reads::fleets))
             .route("/api/v1/fleets/{fleet}", get(reads::fleet))
             .route("/api/v1/plan", get(reads::plan))
+            .route("/api/v1/holders", get(reads::holders))
             .route("/api/v1/explain", get(reads::explain))
             .route("/api/v1/history", get(reads::history))
             .route("/api/v1/leader", get(reads::leader))

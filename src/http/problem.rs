@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::transport::chain;
+use crate::{model::Holders, transport::chain};
 
 /// A problem document: `application/problem+json`.
 #[derive(Debug, Clone, Serialize)]
@@ -21,6 +21,9 @@ pub struct Problem {
     /// What the decision came to, for actions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// Who holds the fleets, when that is not whom the person expects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holders: Option<Box<Holders>>,
     /// How to prove who one is, with a 401.
     #[serde(skip)]
     pub challenge: &'static str,
@@ -41,6 +44,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
             outcome: None,
+            holders: None,
             challenge: "Bearer",
             runbook: None,
         }

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::{Problem, Server};
 use crate::{
     decide::{Outcome, Waiting},
-    model::{FleetEvidence, FleetName, GateReport, Generation, Leadership, Proposal, Timestamp},
+    model::{
+        Fleet, FleetEvidence, FleetName, GateReport, Generation, Holders, Leadership, Proposal, Timestamp,
+    },
     plan::Plan,
     status::{FleetStatus, Status},
     store::{HistoryEntry, RequestRecord},
@@ -86,6 +88,25 @@ fn seen(server: &Server) -> Result<Arc<Status>, Problem> {
 pub(super) fn known(server: &Server, fleet: &str) -> Result<FleetStatus, Problem> {
     let status = seen(server)?;
     status.fleets.values().find(|f| f.name.as_str() == fleet).cloned().ok_or_else(|| unknown(fleet))
+}
+
+/// One fleet as it is configured: for what does not depend on a look at the world.
+pub(super) fn configured(server: &Server, fleet: &str) -> Result<Fleet, Problem> {
+    let topology = server.topology.borrow().clone();
+    topology.fleets.values().find(|f| f.name.as_str() == fleet).cloned().ok_or_else(|| unknown(fleet))
+}
+
+/// Who holds every fleet that is configured, as decided: what actions are compared with. Nobody holds a fleet that no pass has
+/// seen yet.
+pub(super) async fn held(server: &Server) -> Result<Holders, Problem> {
+    let Holders(mut decided) = server.store.holders().await?;
+    let topology = server.topology.borrow().clone();
+    let holder = |name: &FleetName| (name.clone(), decided.remove(name).flatten());
+    Ok(Holders(topology.fleets.keys().map(holder).collect()))
+}
+
+pub(super) async fn holders(State(server): State<Server>) -> Result<Json<Holders>, Problem> {
+    held(&server).await.map(Json)
 }
 
 fn pick<T>(

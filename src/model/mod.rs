@@ -25,7 +25,7 @@ pub use lease::{BootTime, Epoch, Leader, Leadership};
 pub use observation::{
     DnsView, FleetRunners, Manager, Marker, Observation, RecordSet, RecordType, Runner, Seen,
 };
-pub use overrides::{Expected, Override, OverrideKind, Request};
+pub use overrides::{Holders, Override, OverrideKind, Request};
 pub use proposal::{Consent, Proposal, ProposalAnswer, Proposed};
 pub use signal::{Action, Signal, SignalKey, SignalState};
 pub use step::{DnsStep, Fence, Phase, Step, StepOutcome, TagChange, TagStep};

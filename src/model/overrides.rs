@@ -1,5 +1,7 @@
 //! What people set.
 
+use std::{collections::BTreeMap, fmt};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +75,35 @@ pub struct Request {
     pub waiting_since: Option<Timestamp>,
 }
 
-/// Who holds a fleet, as a person believes; none for nobody.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Who holds each of some fleets, as decided or as a person believes; none for nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Expected(pub Option<ClusterName>);
+pub struct Holders(pub BTreeMap<FleetName, Option<ClusterName>>);
+
+impl Holders {
+    /// That of one fleet.
+    pub fn of(fleet: FleetName, holder: Option<ClusterName>) -> Self {
+        Self(BTreeMap::from([(fleet, holder)]))
+    }
+
+    /// Whether it names no fleet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Holders {
+    /// `ops at nobody and rnd at blue`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.0.len().saturating_sub(1);
+        for (i, (fleet, holder)) in self.0.iter().enumerate() {
+            let before = match i {
+                0 => "",
+                i if i == last => " and ",
+                _ => ", ",
+            };
+            write!(f, "{before}{fleet} at {}", holder.as_ref().map_or("nobody", ClusterName::as_str))?;
+        }
+        Ok(())
+    }
+}

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     model::{
-        ClusterName, FleetName, Gate, Manager, Override, OverrideKind, Pipeline, RecordSet, RunnerId, Seen,
-        SignedDuration, Tag,
+        ClusterName, FleetName, Gate, Holders, Manager, Override, OverrideKind, Pipeline, RecordSet,
+        RunnerId, Seen, SignedDuration, Tag,
     },
-    store::{self, NewRequest, Person},
+    store::{self, Acted, NewRequest, Person},
     world::{
         World as _,
         sim::{Chance, Crash, Process, SimGitlab, SimRunner, Tool},
@@ -219,25 +219,29 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
             }
             player.touched.insert(fleet.clone());
         }
-        Deed::Pause(fleet, lasts) => {
+        Deed::Pause(fleet, lasts, held) => {
             let until = lasts.map(|lasts| later(clock, lasts));
             let kind = OverrideKind::Pause;
             let fleet = fleet.clone();
             let pause = Override { fleet, kind, reason, author, since: clock, until };
-            let _ = player.store.set_override(&pause, None).await?;
+            let expected = expected(player, pause.fleet.as_ref(), held).await?;
+            let _ = player.store.set_override(&pause, &expected).await?;
             player.bell.notify_one();
         }
-        Deed::Resume(fleet) => {
+        Deed::Resume(fleet, held) => {
             let kind = OverrideKind::Pause;
-            let person = Person { author, reason, at: clock, expected: None };
+            let expected = expected(player, fleet.as_ref(), held).await?;
+            let person = Person { author, reason, at: clock, expected };
             let _ = player.store.lift_override(fleet.as_ref(), kind, &person).await?;
             player.bell.notify_one();
         }
-        Deed::Ack(fleet) => {
-            player.watcher.acknowledged(fleet);
+        Deed::Ack(fleet, held) => {
             let cool_down = player.topology.fleets.get(fleet).map_or(SignedDuration::ZERO, |f| f.cool_down);
-            let person = Person { author, reason, at: clock, expected: None };
-            let _ = player.store.acknowledge(fleet, cool_down, &person).await?;
+            let expected = expected(player, Some(fleet), held).await?;
+            let person = Person { author, reason, at: clock, expected };
+            if let Acted::Yes(_) = player.store.acknowledge(fleet, cool_down, &person).await? {
+                player.watcher.acknowledged(fleet);
+            }
             player.bell.notify_one();
         }
         Deed::Switch(fleet, from, to, overrides) => {
@@ -261,11 +265,12 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
             let until = later(player.now(), *lasts);
             player.alerting.silence(cluster.clone(), until);
         }
-        Deed::Consent(fleet, consent) => {
+        Deed::Consent(fleet, consent, held) => {
             let proposals = player.store.load(clock).await?.proposals;
             let pending = proposals.iter().find(|p| p.what.fleet == *fleet && p.pending(clock));
             if let Some(proposal) = pending {
-                let person = Person { author, reason, at: clock, expected: None };
+                let expected = expected(player, Some(fleet), held).await?;
+                let person = Person { author, reason, at: clock, expected };
                 let _ = player.store.answer_proposal(fleet, proposal.id, *consent, &person).await?;
                 player.bell.notify_one();
             }
@@ -288,6 +293,20 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
         }
     }
     Ok(())
+}
+
+/// Whom the person believes to hold the fleet; without a word of it, they have looked, as the command line does.
+async fn expected(
+    player: &Player<'_>,
+    fleet: Option<&FleetName>,
+    held: &Option<Option<ClusterName>>,
+) -> Result<Holders, PlayError> {
+    if let (Some(fleet), Some(held)) = (fleet, held) {
+        return Ok(Holders::of(fleet.clone(), held.clone()));
+    }
+    let Holders(mut decided) = player.store.holders().await?;
+    let concerned = player.topology.fleets.keys().filter(|name| fleet.is_none_or(|fleet| fleet == *name));
+    Ok(Holders(concerned.map(|name| (name.clone(), decided.remove(name).flatten())).collect()))
 }
 
 /// Asks for a planned move.

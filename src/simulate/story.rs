@@ -168,12 +168,12 @@ pub enum Deed {
     ShareToken(FleetName, ClusterName, ClusterName),
     /// Writes a fleet's name by hand: to a cluster, or to something else.
     EditDns(FleetName, Option<ClusterName>, String),
-    /// Pauses automatic moves.
-    Pause(Option<FleetName>, Option<SignedDuration>),
+    /// Pauses automatic moves, believing that this cluster (or nobody) holds the fleet.
+    Pause(Option<FleetName>, Option<SignedDuration>, Option<Option<ClusterName>>),
     /// Allows them again.
-    Resume(Option<FleetName>),
+    Resume(Option<FleetName>, Option<Option<ClusterName>>),
     /// Acknowledges a failed move.
-    Ack(FleetName),
+    Ack(FleetName, Option<Option<ClusterName>>),
     /// Asks for a planned move from one cluster to another, over these closed gates.
     Switch(FleetName, Option<ClusterName>, ClusterName, Vec<Gate>),
     /// Asks for the way home from this cluster, over these closed gates.
@@ -183,7 +183,7 @@ pub enum Deed {
     /// Silences every alert about a cluster.
     Silence(ClusterName, SignedDuration),
     /// Answers what waits for a person.
-    Consent(FleetName, Consent),
+    Consent(FleetName, Consent, Option<Option<ClusterName>>),
     /// Starts a pipeline whose jobs need the holder's runners, or ends it.
     Pipeline(u64, bool),
     /// Changes whether Switchyard may move the fleet.
@@ -270,8 +270,8 @@ impl Happening {
         !matches!(
             deed,
             Deed::Pause(..)
-                | Deed::Resume(_)
-                | Deed::Ack(_)
+                | Deed::Resume(..)
+                | Deed::Ack(..)
                 | Deed::Switch(..)
                 | Deed::Failback(..)
                 | Deed::Silence(..)

@@ -46,7 +46,7 @@ pub use records::{
 pub use requests::NewRequest;
 
 use crate::model::{
-    Consent, Decision, Epoch, Expected, Fence, FleetName, Generation, Leader, MoveState, Override,
+    Consent, Decision, Epoch, Fence, FleetName, Generation, Holders, Leader, MoveState, Override,
     OverrideKind, Proposal, Proposed, Request, Signal, Step, StepOutcome,
 };
 use writer::{Hold, Writer, in_time};
@@ -121,6 +121,11 @@ impl Store {
         self.writer.write(self.pinned, operations::EndSignals(endings)).await
     }
 
+    /// Who holds each fleet that has a decision: what a person's act is compared with.
+    pub async fn holders(&self) -> Result<Holders, Error> {
+        self.read(async |conn| read::holders(conn).await).await
+    }
+
     /// Every episode that fires.
     pub async fn firing_signals(&self) -> Result<Vec<Signal>, Error> {
         self.read(async |conn| read::firing_signals(conn).await).await
@@ -176,14 +181,9 @@ impl Store {
         self.writer.write(self.pinned, people::Acknowledge { fleet, cool_down, person }).await
     }
 
-    /// Sets an override, in place of one of the same kind on the same fleet, and records who did. A holder that the person
-    /// names must be the fleet's.
-    pub async fn set_override(
-        &self,
-        set: &Override,
-        expected: Option<&Expected>,
-    ) -> Result<Acted<()>, Error> {
-        let (set, expected) = (set.clone(), expected.cloned());
+    /// Sets an override, in place of one of the same kind on the same fleet, and records who did.
+    pub async fn set_override(&self, set: &Override, expected: &Holders) -> Result<Acted<()>, Error> {
+        let (set, expected) = (set.clone(), expected.clone());
         self.writer.write(self.pinned, people::SetOverride { set, expected }).await
     }
 

@@ -11,22 +11,36 @@ use super::{
     writer::Operation,
 };
 use crate::model::{
-    ClusterName, Consent, Expected, FleetName, Generation, MoveKind, MoveState, Override, OverrideKind,
+    ClusterName, Consent, FleetName, Generation, Holders, MoveKind, MoveState, Override, OverrideKind,
     Proposal, ProposalAnswer, Proposed,
 };
 
-/// Who holds the fleet as decided, when that is not whom the person expects.
+/// Looks at whom the person expects to hold the fleets that the act concerns. When it is another, as decided, that is
+/// written down, and the act is not done. A fleet of the act that the person does not name is held by another.
 async fn unexpected(
     conn: &mut AnyConnection,
-    fleet: &FleetName,
-    expected: Option<&Expected>,
-) -> Result<Option<Option<ClusterName>>, Error> {
-    let Some(Expected(expected)) = expected else { return Ok(None) };
-    let holder = match latest(conn, fleet).await? {
-        Some(row) => Some(rows::parse(&row, "to_cluster")?),
-        None => None,
-    };
-    Ok((holder != *expected).then_some(holder))
+    fleet: Option<&FleetName>,
+    act: &str,
+    person: &Person,
+) -> Result<Option<Holders>, Error> {
+    let Person { author, reason, at, expected } = person;
+    let mut others = Holders::default();
+    let unnamed = fleet.into_iter().filter(|fleet| !expected.0.contains_key(*fleet));
+    for name in expected.0.keys().chain(unnamed) {
+        let holder = match latest(conn, name).await? {
+            Some(row) => Some(rows::parse(&row, "to_cluster")?),
+            None => None,
+        };
+        if expected.0.get(name) != Some(&holder) {
+            others.0.insert(name.clone(), holder);
+        }
+    }
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let sentence = format!("refused to {act}, expecting {expected}: it is {others}; {reason}");
+    insert_event(conn, &event(fleet, "unexpected_holder", sentence, author, *at)).await?;
+    Ok(Some(others))
 }
 
 fn event(fleet: Option<&FleetName>, outcome: &str, sentence: String, author: &str, at: Timestamp) -> Event {
@@ -49,8 +63,8 @@ impl Operation for Acknowledge {
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Self::Output, Error> {
         let Self { fleet, cool_down, person } = self;
-        if let Some(holder) = unexpected(conn, fleet, person.expected.as_ref()).await? {
-            return Ok(Acted::HeldBy(holder));
+        if let Some(others) = unexpected(conn, Some(fleet), "acknowledge", person).await? {
+            return Ok(Acted::HeldBy(others));
         }
         let mut done = Acknowledged::default();
         let Some(row) = latest(conn, fleet).await? else { return Ok(Acted::Yes(done)) };
@@ -58,8 +72,10 @@ impl Operation for Acknowledge {
         let state: MoveState = rows::word(&row, "state")?;
         let acknowledged: Option<Timestamp> = rows::parse_opt(&row, "acknowledged_at")?;
         if state == MoveState::Failed && acknowledged.is_none() {
-            let sentence =
-                format!("acknowledged that the move of generation {generation} failed: {}", person.reason);
+            let sentence = format!(
+                "acknowledged that the move of generation {generation} failed, expecting {}: {}",
+                person.expected, person.reason
+            );
             self.mark(conn, "acknowledged_at", generation, "acknowledged", sentence).await?;
             done.latch = Some(generation);
         }
@@ -69,8 +85,8 @@ impl Operation for Acknowledge {
         let cooling = ended.is_some_and(|ended| person.at.duration_since(ended) < *cool_down);
         if cooling && lifted.is_none() && !adopted {
             let sentence = format!(
-                "lifted the cool-down that the move of generation {generation} began: {}",
-                person.reason
+                "lifted the cool-down that the move of generation {generation} began, expecting {}: {}",
+                person.expected, person.reason
             );
             self.mark(conn, "cool_down_lifted_at", generation, "cool_down_lifted", sentence).await?;
             done.cool_down = Some(generation);
@@ -107,18 +123,20 @@ impl Acknowledge {
 
 pub(super) struct SetOverride {
     pub(super) set: Override,
-    pub(super) expected: Option<Expected>,
+    pub(super) expected: Holders,
 }
 
 impl Operation for SetOverride {
     type Output = Acted<()>;
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Acted<()>, Error> {
-        let set = &self.set;
-        if let Some(fleet) = &set.fleet
-            && let Some(holder) = unexpected(conn, fleet, self.expected.as_ref()).await?
-        {
-            return Ok(Acted::HeldBy(holder));
+        let Self { set, expected } = self;
+        let (kind, fleet) = (set.kind.as_str(), set.fleet.as_ref());
+        let (author, reason) = (set.author.clone(), set.reason.clone());
+        let person = Person { author, reason, at: set.since, expected: expected.clone() };
+        let act = format!("set {kind} on {}", everything(fleet));
+        if let Some(others) = unexpected(conn, fleet, &act, &person).await? {
+            return Ok(Acted::HeldBy(others));
         }
         sqlx::query(
             "INSERT INTO overrides (scope, kind, reason, author, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -134,8 +152,7 @@ impl Operation for SetOverride {
         .execute(&mut *conn)
         .await?;
         let until = set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"));
-        let (kind, fleet) = (set.kind.as_str(), set.fleet.as_ref());
-        let sentence = format!("set {kind} on {} {until}: {}", everything(fleet), set.reason);
+        let sentence = format!("{act} {until}, expecting {expected}: {}", set.reason);
         insert_event(conn, &event(fleet, &format!("{kind}_set"), sentence, &set.author, set.since)).await?;
         Ok(Acted::Yes(()))
     }
@@ -152,10 +169,10 @@ impl Operation for LiftOverride {
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Acted<bool>, Error> {
         let Person { author, reason, at, expected } = &self.person;
-        if let Some(fleet) = &self.fleet
-            && let Some(holder) = unexpected(conn, fleet, expected.as_ref()).await?
-        {
-            return Ok(Acted::HeldBy(holder));
+        let (kind, fleet) = (self.kind.as_str(), self.fleet.as_ref());
+        let act = format!("lift {kind} from {}", everything(fleet));
+        if let Some(others) = unexpected(conn, fleet, &act, &self.person).await? {
+            return Ok(Acted::HeldBy(others));
         }
         let lifted = sqlx::query(
             "DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)",
@@ -168,8 +185,7 @@ impl Operation for LiftOverride {
         if lifted.rows_affected() == 0 {
             return Ok(Acted::Yes(false));
         }
-        let (kind, fleet) = (self.kind.as_str(), self.fleet.as_ref());
-        let sentence = format!("lifted {kind} from {}: {reason}", everything(fleet));
+        let sentence = format!("lifted {kind} from {}, expecting {expected}: {reason}", everything(fleet));
         insert_event(conn, &event(fleet, &format!("{kind}_lifted"), sentence, author, *at)).await?;
         Ok(Acted::Yes(true))
     }
@@ -228,9 +244,12 @@ impl Operation for AnswerProposal {
     type Output = Acted<ProposalAnswered>;
 
     async fn apply(&self, conn: &mut AnyConnection) -> Result<Self::Output, Error> {
-        let Self { fleet, id, consent, person: Person { author, reason, at, expected } } = self;
-        if let Some(holder) = unexpected(conn, fleet, expected.as_ref()).await? {
-            return Ok(Acted::HeldBy(holder));
+        let Self { fleet, id, consent, person } = self;
+        let Person { author, reason, at, expected } = person;
+        let act =
+            format!("{} proposal {id}", if *consent == Consent::Approved { "approve" } else { "reject" });
+        if let Some(others) = unexpected(conn, Some(fleet), &act, person).await? {
+            return Ok(Acted::HeldBy(others));
         }
         let row = sqlx::query("SELECT * FROM proposal WHERE id = $1 AND fleet = $2")
             .bind(*id)
@@ -260,8 +279,10 @@ impl Operation for AnswerProposal {
         .execute(&mut *conn)
         .await?;
         let word = consent.as_str();
-        let sentence =
-            format!("{word} proposal {id}, the {} to {}: {reason}", proposal.what.kind, proposal.what.to);
+        let sentence = format!(
+            "{word} proposal {id}, the {} to {}, expecting {expected}: {reason}",
+            proposal.what.kind, proposal.what.to
+        );
         insert_event(conn, &event(Some(fleet), word, sentence, author, *at)).await?;
         let (author, reason) = (author.clone(), reason.clone());
         proposal.answer = Some(ProposalAnswer { consent: *consent, author, reason, at: *at });

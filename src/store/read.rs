@@ -7,7 +7,7 @@ use super::{
     Error, HistoryEntry, State, StepRecord,
     rows::{self, time},
 };
-use crate::model::{FleetName, MOVES_KNOWN, Signal};
+use crate::model::{FleetName, Holders, MOVES_KNOWN, Signal};
 
 const RESOLVED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -75,6 +75,12 @@ pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<Sta
     }
     tx.commit().await?;
     Ok(state)
+}
+
+pub(super) async fn holders(conn: &mut AnyConnection) -> Result<Holders, Error> {
+    let rows = sqlx::query(LATEST).fetch_all(conn).await?;
+    let holder = |row| Ok((rows::parse(row, "fleet")?, Some(rows::parse(row, "to_cluster")?)));
+    rows.iter().map(holder).collect::<Result<_, Error>>().map(Holders)
 }
 
 pub(super) async fn firing_signals(conn: &mut AnyConnection) -> Result<Vec<Signal>, Error> {

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::lock;
 use crate::model::{
-    ClusterName, Decision, Epoch, Expected, FleetName, Generation, Override, Phase, Proposal, ProposalAnswer,
-    Signal, SignalKey, Step, StepOutcome,
+    Decision, Epoch, FleetName, Generation, Holders, Override, Phase, Proposal, ProposalAnswer, Signal,
+    SignalKey, Step, StepOutcome,
 };
 
 /// Who opens the store: told to a second process that wants it.
@@ -98,8 +98,8 @@ pub struct Person {
     pub reason: String,
     /// When.
     pub at: Timestamp,
-    /// The holder they believe in; none when they need not say.
-    pub expected: Option<Expected>,
+    /// The holder of each fleet that the act concerns, as they believe.
+    pub expected: Holders,
 }
 
 /// Whether a person's act was done.
@@ -108,8 +108,8 @@ pub struct Person {
 pub enum Acted<T> {
     /// It was, with this effect.
     Yes(T),
-    /// The fleet is held by another than the person expects: nothing was done.
-    HeldBy(Option<ClusterName>),
+    /// These fleets are held by others than the person expects, as it says here: nothing was done.
+    HeldBy(Holders),
 }
 
 /// What an acknowledgement changed.

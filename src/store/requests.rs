@@ -9,7 +9,7 @@ use super::{
     rows::{self, json, number, time},
     writer::Operation,
 };
-use crate::model::{ClusterName, FleetName, Gate, Generation, Request};
+use crate::model::{ClusterName, FleetName, Gate, Generation, Holders, Request};
 
 /// A planned move that a person asks for, before it has a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,15 @@ impl Operation for AddRequest {
         .bind(request.author.clone())
         .bind(time(request.at))
         .bind(json("overrides", &request.overrides)?)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
+        let NewRequest { fleet, to, expected, reason, author, at, overrides } = request;
+        let over: Vec<&str> = overrides.iter().map(|gate| gate.as_str()).collect();
+        let over = if over.is_empty() { String::new() } else { format!(", overriding {}", over.join(", ")) };
+        let expected = Holders::of(fleet.clone(), expected.clone());
+        let sentence = format!("asked for a move to {to}{over}, expecting {expected}: {reason}");
+        let (outcome, author) = ("requested".to_owned(), Some(author.clone()));
+        insert_event(conn, &Event { at: *at, fleet: Some(fleet.clone()), outcome, sentence, author }).await?;
         Ok(id)
     }
 }

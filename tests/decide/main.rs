@@ -7,11 +7,11 @@ use switchyard::{
     decide::{Outcome, judges},
     model::{
         Action, Answer, Approval, Consent, Drain, DrainPolicy, Failback, Gate, Generation, Leadership,
-        Marker, MoveKind, MoveState, Override, OverrideKind, Park, Pipeline, Proposal, ProposalAnswer,
-        Question, Require, Seen, SignalState, SignedDuration, Window,
+        Marker, MoveKind, MoveState, Park, Pipeline, Proposal, ProposalAnswer, Question, Require, Seen,
+        SignalState, SignedDuration, Window,
     },
 };
-use switchyard_lab::values::{Case, NOW, at, cluster, decision, rnd, runner, signal, topology};
+use switchyard_lab::values::{Case, NOW, at, cluster, decision, pause, rnd, runner, signal, topology};
 
 /// What the case comes to, without its times.
 fn outcome(case: &Case) -> Outcome {
@@ -55,14 +55,7 @@ fn closed(gate: Gate) -> Case {
     match gate {
         Gate::Enabled => case.fleet().enabled = false,
         Gate::Leader => case.leadership = Leadership::StandsBy { leader: None },
-        Gate::NotPaused => case.overrides.push(Override {
-            fleet: None,
-            kind: OverrideKind::Pause,
-            reason: "network works".into(),
-            author: "ada".into(),
-            since: at(0),
-            until: None,
-        }),
+        Gate::NotPaused => case.overrides.push(pause(None, at(0))),
         // A decision that is moving is a move under way.
         Gate::SingleFlight => {
             case.decisions

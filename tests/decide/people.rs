@@ -79,14 +79,7 @@ fn a_sticky_fleet_waits_for_its_pipelines_with_a_deadline() {
 
     // A pause by whomever calls off what still waits.
     case.requests[0].waiting_since = Some(at(NOW - 10));
-    case.overrides.push(Override {
-        fleet: None,
-        kind: OverrideKind::Pause,
-        reason: "not now".into(),
-        author: "bob".into(),
-        since: at(NOW - 1),
-        until: None,
-    });
+    case.overrides.push(pause(None, at(NOW - 1)));
     assert_eq!(asked(&case), Outcome::Held(Gate::NotPaused));
     case.overrides.clear();
 

@@ -48,8 +48,18 @@ async fn every_error_is_a_problem_document() {
             r#"{"to":"green","from":"blue","reason":"r","author":"a"}"#,
             404,
         ),
-        (Method::POST, "/api/v1/fleets/rnd/pause", r#"{"reason":"r","author":"a","for":"-1h"}"#, 400),
-        (Method::POST, "/api/v1/pause", r#"{"reason":"r","author":"a","for":"99999999h"}"#, 400),
+        (
+            Method::POST,
+            "/api/v1/fleets/rnd/pause",
+            r#"{"expected_holder":"blue","reason":"r","author":"a","for":"-1h"}"#,
+            400,
+        ),
+        (
+            Method::POST,
+            "/api/v1/pause",
+            r#"{"expected_holders":{"rnd":"blue"},"reason":"r","author":"a","for":"99999999h"}"#,
+            400,
+        ),
         (Method::POST, "/api/v1/pause", r#"{"reason":"r","author":"a","forr":"1h"}"#, 400),
     ] {
         let answer = stage.send(method.clone(), path, API_TOKEN, body.as_bytes().to_vec()).await.unwrap();
@@ -104,15 +114,21 @@ async fn reading_needs_its_token_when_there_is_one() {
     let mut stage = Stage::new().await;
     stage.settings["api"]["read_token_file"] = json!(stage.secret("read", READ_TOKEN));
     let _switchyard = stage.start().await;
-    let paths =
-        ["/api/v1/fleets", "/api/v1/fleets/rnd", "/api/v1/plan", "/api/v1/explain", "/api/v1/history"];
+    let paths = [
+        "/api/v1/fleets",
+        "/api/v1/fleets/rnd",
+        "/api/v1/holders",
+        "/api/v1/plan",
+        "/api/v1/explain",
+        "/api/v1/history",
+    ];
     for path in paths {
         for (token, status) in [("", 401), (WEBHOOK_TOKEN, 401), (READ_TOKEN, 200), (API_TOKEN, 200)] {
             let answer = stage.send(Method::GET, path, token, Vec::new()).await.unwrap();
             assert_eq!(answer.status, status, "{path} with {token:?}");
         }
     }
-    let body = br#"{"reason":"r","author":"a"}"#.to_vec();
+    let body = br#"{"expected_holders":{"rnd":"blue"},"reason":"r","author":"a"}"#.to_vec();
     let answer = stage.send(Method::POST, "/api/v1/pause", READ_TOKEN, body).await.unwrap();
     answer.problem(401);
     for path in ["/metrics", "/-/healthy", "/-/ready"] {
@@ -145,7 +161,13 @@ async fn it_is_ready_after_the_first_look_and_not_before() {
         stage.get(path).await.problem(503);
     }
     stage.switch("blue", "green").await.problem(503);
+    // Who holds it as decided is known all the same, nobody, and a person can stop what may come.
+    assert_eq!(stage.get("/api/v1/holders").await.json(), json!({"rnd": null}));
+    for args in [&["pause", "rnd"][..], &["pause", "--all"], &["resume", "--all"]] {
+        let said = stage.cli(&[args, &["--reason", "early"]].concat()).await;
+        assert!(said.code == 0 && said.stderr.contains("rnd is held by nobody"), "{args:?}: {said:?}");
+    }
     stage.gitlab.admin().clear_faults();
-    stage.fleet_until("it has looked", |fleet| fleet["name"] == "rnd").await;
+    stage.fleet_until("it has looked", |fleet| fleet["paused"] == true).await;
     assert_eq!(stage.get("/-/ready").await.status, 200);
 }

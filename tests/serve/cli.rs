@@ -177,16 +177,20 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
     for (args, code, part) in [
         (&["ack"][..], 2, "<FLEET>"),
         (&["ack", "rnd"], 2, "--holder"),
-        (&["resume", "rnd"], 2, "--holder"),
         (&["ack", "nobody", "--holder", "blue"], 1, "There is no fleet"),
         (&["ack", "rnd", "--holder", "blue"], 1, "rnd is held by green, not by whom you expect"),
         (&["pause", "rnd", "--holder", "blue"], 1, "rnd is held by green, not by whom you expect"),
         (&["pause", "nobody"], 1, "There is no fleet"),
         (&["pause", "rnd", "--for=-1h"], 2, "longer than nothing"),
         (&["pause", "rnd", "--for", "soon"], 2, "it is no duration: write it like 30s, 45m or 2h"),
-        (&["pause"], 2, "<FLEET>"),
-        (&["resume"], 2, "<FLEET>"),
+        (&["pause"], 2, "required arguments were not provided:\n  <FLEET|--all>"),
+        (&["resume"], 2, "required arguments were not provided:\n  <FLEET|--all>"),
         (&["pause", "rnd", "--all"], 2, "cannot be used with"),
+        (&["pause", "--all", "--holder", "green"], 2, "cannot be used with"),
+        (&["pause", "rnd", "--holders", "rnd=green"], 2, "cannot be used with"),
+        (&["pause", "--all", "--holders", "rnd"], 2, "write it as FLEET=CLUSTER, or FLEET=none"),
+        (&["pause", "--all", "--holders", "rnd=blue"], 1, "rnd is held by green, not by whom you expect"),
+        (&["resume", "--all", "--holders", "ops=none"], 1, "rnd is not named, ops is not configured"),
     ] {
         let said = stage.cli(&with_why(args)).await;
         assert!(said.code == code && said.stderr.contains(part), "{args:?}: {said:?}");

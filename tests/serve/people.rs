@@ -1,5 +1,10 @@
 //! What people do, against the running program: approving, breaking the glass, sending home, draining, watching.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use serde_json::{Value, json};
 use switchyard_lab::gitlab::JobTemplate;
 
@@ -68,6 +73,159 @@ async fn a_failover_waits_for_a_person_who_approves_it() {
     assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
     let story = stage.cli(&["history", "rnd"]).await.stdout;
     assert!(story.contains("(by ada)") && story.contains(&format!("approved as proposal {id}")), "{story}");
+}
+
+/// Every address of an action, with what it takes beside the holder.
+fn actions() -> [(&'static str, &'static str, Value); 9] {
+    [
+        ("fleets/rnd/switch", "from", json!({"to": "green"})),
+        ("fleets/rnd/failback", "from", json!({})),
+        ("fleets/rnd/approve", "expected_holder", json!({"proposal": 1})),
+        ("fleets/rnd/reject", "expected_holder", json!({"proposal": 1})),
+        ("fleets/rnd/ack", "expected_holder", json!({})),
+        ("fleets/rnd/pause", "expected_holder", json!({})),
+        ("fleets/rnd/resume", "expected_holder", json!({})),
+        ("pause", "expected_holders", json!({})),
+        ("resume", "expected_holders", json!({})),
+    ]
+}
+
+#[tokio::test]
+async fn every_action_names_the_holder_and_the_history_says_whom() {
+    let mut stage = Stage::new().await;
+    let ops = json!({
+        "routing_tag": "ops-runner", "prefer": ["green", "blue"],
+        "pools": { "blue": { "home_tag": "ops-a" }, "green": { "home_tag": "ops-b" } },
+    });
+    stage.settings["fleets"]["ops"] = ops;
+    let _switchyard = stage.start().await;
+    let now = json!({"ops": null, "rnd": "blue"});
+    assert_eq!(stage.get("/api/v1/holders").await.json(), now);
+    for (path, key, mut body) in actions() {
+        let url = format!("/api/v1/{path}");
+        (body["reason"], body["author"]) = (json!(format!("{path} for a reason")), json!("eve"));
+        let detail = stage.act(&url, body.clone()).await.problem(400);
+        assert!(detail.contains(&format!("`{key}` is missing")), "{path}: {detail}");
+        let all = key == "expected_holders";
+        for (wrong, why) in [
+            (
+                if all { json!({"ops": null, "rnd": "green"}) } else { json!("green") },
+                "rnd is held by blue, not by",
+            ),
+            (
+                if all { json!({"rnd": "blue"}) } else { json!(null) },
+                if all { "ops is not named" } else { "rnd is held by blue" },
+            ),
+            (
+                if all { json!({"ops": null, "qa": null, "rnd": "blue"}) } else { json!("green") },
+                if all { "qa is not configured" } else { "rnd" },
+            ),
+        ] {
+            body[key] = wrong;
+            let answer = stage.act(&url, body.clone()).await;
+            let detail = answer.problem(409);
+            assert!(detail.contains(why) && detail.ends_with("nothing was done."), "{path}: {detail}");
+            assert_eq!(answer.json()["outcome"], "unexpected_holder", "{path}");
+            if key != "from" {
+                assert_eq!(answer.json()["holders"]["rnd"], "blue", "{path}: {answer:?}");
+            }
+        }
+        body[key] = json!({"rnd": 1});
+        stage.act(&url, body.clone()).await.problem(400);
+        // One key is not taken for the other.
+        let other = if all { "expected_holder" } else { "expected_holders" };
+        body[other] = json!("blue");
+        stage.act(&url, body).await.problem(400);
+    }
+    let fleet = stage.get("/api/v1/fleets/rnd").await.json();
+    assert_eq!((&fleet["paused"], &fleet["generation"]), (&json!(false), &json!(1)), "nothing was done");
+    assert!(stage.written().is_empty());
+
+    // As the command line shows it: what was refused, and then what was done.
+    let story = stage.cli(&["history", "--limit", "1000"]).await.stdout;
+    for (path, _, _) in actions() {
+        let told = story.lines().filter(|line| {
+            line.contains("(by eve)")
+                && line.contains("expecting ")
+                && line.contains(&format!("{path} for a reason"))
+        });
+        assert!(told.count() >= 1, "{path} is not told: {story}");
+    }
+    for (args, part) in [
+        (
+            &["pause", "--all"][..],
+            "set pause on all fleets until lifted, expecting ops at nobody and rnd at blue",
+        ),
+        (
+            &["resume", "--all", "--holders", "rnd=blue,ops=none"],
+            "lifted pause from all fleets, expecting ops at",
+        ),
+        (&["pause", "rnd"], "set pause on fleet rnd until lifted, expecting rnd at blue: a test (by ada)"),
+        (
+            &["resume", "rnd", "--holder", "blue"],
+            "lifted pause from fleet rnd, expecting rnd at blue: a test (by ada)",
+        ),
+        (
+            &["pause", "ops", "--holder", "none"],
+            "set pause on fleet ops until lifted, expecting ops at nobody",
+        ),
+    ] {
+        let said = stage.cli(&[args, &WHY].concat()).await;
+        assert_eq!(said.code, 0, "{args:?}: {said:?}");
+        let asked = !args.iter().any(|arg| arg.starts_with("--holder"));
+        assert_eq!(said.stderr.contains("rnd is held by blue\n"), asked, "{args:?}: {said:?}");
+        let story = stage.cli(&["history"]).await.stdout;
+        assert!(story.contains(part), "{part} is not in: {story}");
+    }
+}
+
+/// Answers `/api/v1/holders` as it was before the fleet moved, so many times; all else comes from Switchyard itself.
+async fn out_of_date(stage: &Stage, times: u32) -> (String, Arc<AtomicU32>) {
+    let (base, http) = (format!("http://{}", stage.address), reqwest::Client::new());
+    let (looks, counted) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let count = counted.clone();
+    let front = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+        let path = request.uri().path().to_owned();
+        if path == "/api/v1/holders" {
+            count.fetch_add(1, Ordering::Relaxed);
+            if looks.fetch_add(1, Ordering::Relaxed) < times {
+                return (axum::http::StatusCode::OK, json!({"rnd": "green"}).to_string());
+            }
+        }
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let request = http.request(parts.method, format!("{base}{path}")).headers(parts.headers).body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, front).await.unwrap() });
+    (url, counted)
+}
+
+#[tokio::test]
+async fn a_fleet_that_moves_meanwhile_keeps_nobody_from_stopping_it() {
+    let stage = Stage::new().await;
+    let _switchyard = stage.start().await;
+    for (which, told) in [("rnd", "expecting rnd at blue"), ("--all", "expecting rnd at blue")] {
+        for verb in ["pause", "resume"] {
+            let (url, looks) = out_of_date(&stage, 2).await;
+            let said = stage.cli(&[&[verb, which, "--url", &url][..], &WHY].concat()).await;
+            assert_eq!((said.code, looks.load(Ordering::Relaxed)), (0, 3), "{said:?}");
+            assert!(said.stderr.ends_with("rnd is held by green\nrnd is held by blue\n"), "{said:?}");
+            let story = stage.cli(&["history", "--limit", "1"]).await.stdout;
+            assert!(story.contains(told), "{story}");
+        }
+    }
+    // It gives up some time, and whoever names the holder gets one try.
+    let (url, looks) = out_of_date(&stage, u32::MAX).await;
+    let said = stage.cli(&[&["pause", "rnd", "--url", &url][..], &WHY].concat()).await;
+    assert_eq!((said.code, looks.load(Ordering::Relaxed)), (1, 5), "{said:?}");
+    assert!(said.stderr.contains("rnd is held by blue, not by whom you expect"), "{said:?}");
+    let said = stage.cli(&[&["pause", "rnd", "--holder", "green"][..], &WHY].concat()).await;
+    assert!(said.code == 1 && said.stderr.contains("rnd is held by blue"), "{said:?}");
+    stage.fleet_until("it is not paused", |fleet| fleet["paused"] == false).await;
 }
 
 #[tokio::test]

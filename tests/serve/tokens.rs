@@ -36,7 +36,7 @@ fn asked() -> Vec<Asked> {
             file: "api",
             method: Method::POST,
             path: "/api/v1/resume",
-            body: json!({"reason": "test", "author": "ada"}),
+            body: json!({"expected_holders": {"rnd": "blue"}, "reason": "test", "author": "ada"}),
             token: API_TOKEN,
         },
         Asked {

@@ -5,6 +5,7 @@
 mod people;
 mod places;
 mod processes;
+mod pruning;
 mod replicas;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -13,19 +14,20 @@ use futures::future::join_all;
 use proptest::{prelude::*, test_runner::TestRunner};
 use switchyard::{
     model::{
-        Action, ClusterName, Decision, Fence, FleetName, Gate, GateReport, Generation, MoveKind, MoveState,
-        Override, OverrideKind, RunnerId, Signal, SignalKey, SignalState, SignedDuration, Step, StepOutcome,
+        Action, ClusterName, Decision, Fence, FleetName, Gate, GateReport, Generation, Holders, MoveKind,
+        MoveState, Override, RunnerId, Signal, SignalKey, SignalState, SignedDuration, Step, StepOutcome,
         TagChange, TagStep, Timestamp,
     },
-    store::{Acted, Committed, Error, Event, HistoryEntry, Holder, Person, Started, Store, Upserted, merge},
+    store::{Acted, Committed, Error, Event, HistoryEntry, Holder, Started, Store, Upserted, merge},
 };
-use switchyard_lab::{parts::or_skip, postgres::Postgres};
+use switchyard_lab::{parts::or_skip, postgres::Postgres, values::pause};
 use tokio::runtime::Runtime;
 
 use people::{
     a_proposal_is_answered_once_and_its_approval_is_looked_at_again, a_request_that_waits_stays_open,
-    each_act_names_the_holder,
+    each_act_names_the_holder, overrides_are_set_replaced_and_lifted_and_the_story_knows, person,
 };
+use pruning::pruning_keeps_what_counts;
 
 const TERM: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -180,10 +182,6 @@ fn step(runner: u64) -> Step {
     })
 }
 
-fn person(author: &str, reason: &str, second: i64) -> Person {
-    Person { author: author.into(), reason: reason.into(), at: at(second), expected: None }
-}
-
 fn event(second: i64, fleet: Option<FleetName>) -> Event {
     Event { at: at(second), fleet, outcome: "held".into(), sentence: "blue is held".into(), author: None }
 }
@@ -209,15 +207,10 @@ async fn what_goes_in_comes_out(place: Place) {
     let first = Decision { kind: MoveKind::Adopt, state: MoveState::Done, ..decision(1, 4) };
     assert_eq!(store.commit_decision(&first).await.unwrap(), Committed::Yes);
     assert_eq!(store.commit_decision(&decision(2, 5)).await.unwrap(), Committed::Yes);
-    let pause = Override {
-        fleet: None,
-        kind: OverrideKind::Pause,
-        reason: "maintenance".into(),
-        author: "ann".into(),
-        since: at(6),
-        until: Some(at(100)),
-    };
-    assert_eq!(store.set_override(&pause, None).await.unwrap(), Acted::Yes(()));
+    let pause = Override { until: Some(at(100)), ..pause(None, at(6)) };
+    let holders = store.holders().await.unwrap();
+    assert_eq!(holders, Holders::of(fleet(), Some(cluster("green"))));
+    assert_eq!(store.set_override(&pause, &holders).await.unwrap(), Acted::Yes(()));
 
     store.close().await.unwrap();
     let store = place.open().await;
@@ -365,13 +358,13 @@ async fn promise_4_a_decision_waits_for_the_move_before_it(place: Place) {
         Committed::InFlight { generation: first }
     );
     assert!(!store.finish_decision(&rnd, Generation(2), MoveState::Done, &ended(2)).await.unwrap());
-    let ack = async |reason: &str, second| {
+    let ack = async |second| {
         let cool_down = SignedDuration::ZERO;
-        let done = store.acknowledge(&rnd, cool_down, &person("ann", reason, second)).await.unwrap();
+        let done = store.acknowledge(&rnd, cool_down, &person(Some("green"), second)).await.unwrap();
         let Acted::Yes(done) = done else { panic!("nobody was expected") };
         done.latch
     };
-    assert_eq!(ack("early", 2).await, None, "nothing failed yet");
+    assert_eq!(ack(2).await, None, "nothing failed yet");
     assert!(store.finish_decision(&rnd, first, MoveState::Failed, &ended(3)).await.unwrap());
     assert!(
         !store.finish_decision(&rnd, first, MoveState::Done, &ended(4)).await.unwrap(),
@@ -379,8 +372,8 @@ async fn promise_4_a_decision_waits_for_the_move_before_it(place: Place) {
     );
     assert!(store.load(at(5)).await.unwrap().decisions[&rnd].latched());
 
-    assert_eq!(ack("cable", 6).await, Some(first));
-    assert_eq!(ack("cable", 7).await, None, "once is enough");
+    assert_eq!(ack(6).await, Some(first));
+    assert_eq!(ack(7).await, None, "once is enough");
     let latest = store.load(at(8)).await.unwrap().decisions.remove(&rnd).unwrap();
     assert_eq!((latest.state, latest.acknowledged_at), (MoveState::Failed, Some(at(6))));
     assert_eq!(store.commit_decision(&decision(2, 9)).await.unwrap(), Committed::Yes);
@@ -433,56 +426,6 @@ async fn the_journal_knows_what_was_under_way(place: Place) {
     );
 }
 
-async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(place: Place) {
-    let store = place.open().await;
-    let pause = |fleet, since, until: Option<i64>| Override {
-        fleet,
-        kind: OverrideKind::Pause,
-        reason: "work".into(),
-        author: "ann".into(),
-        since: at(since),
-        until: until.map(at),
-    };
-    assert_eq!(store.set_override(&pause(None, 1, None), None).await.unwrap(), Acted::Yes(()));
-    assert_eq!(store.set_override(&pause(Some(fleet()), 2, Some(10)), None).await.unwrap(), Acted::Yes(()));
-    assert_eq!(store.set_override(&pause(Some(fleet()), 3, Some(20)), None).await.unwrap(), Acted::Yes(()));
-    let overrides = store.load(at(4)).await.unwrap().overrides;
-    assert_eq!(overrides, [pause(None, 1, None), pause(Some(fleet()), 3, Some(20))]);
-
-    let lift = |fleet: Option<FleetName>, second| {
-        let store = store.clone();
-        async move {
-            let done = store
-                .lift_override(fleet.as_ref(), OverrideKind::Pause, &person("bob", "done", second))
-                .await;
-            let Acted::Yes(lifted) = done.unwrap() else { panic!("nobody was expected") };
-            lifted
-        }
-    };
-    assert!(lift(None, 5).await);
-    assert!(!lift(None, 6).await, "lifted already");
-    assert!(!lift(Some(fleet()), 30).await, "expired by itself");
-    let said: Vec<String> = store
-        .history(Some(&fleet()), 10)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|entry| match entry {
-            HistoryEntry::Event { event, .. } => event.sentence,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(
-        said,
-        [
-            "lifted pause from all fleets: done",
-            "set pause on fleet rnd until 2027-01-15T08:00:20Z: work",
-            "set pause on fleet rnd until 2027-01-15T08:00:10Z: work",
-            "set pause on all fleets until lifted: work",
-        ]
-    );
-}
-
 async fn history_is_ordered_limited_filtered_and_json(place: Place) {
     let store = place.open().await;
     let other = Decision { fleet: "qa".parse().unwrap(), ..decision(1, 0) };
@@ -502,35 +445,6 @@ async fn history_is_ordered_limited_filtered_and_json(place: Place) {
     assert_eq!(json[0]["sentence"], "add tag rnd-runner to runner 7 of green");
     assert_eq!(json[1]["entry"], "decision");
     assert_eq!(json[1]["decision"]["gates"][0]["gate"], "enabled");
-}
-
-async fn pruning_keeps_what_counts(place: Place) {
-    let store = place.open().await;
-    for generation in 1..=3 {
-        assert_eq!(store.commit_decision(&decision(generation, 0)).await.unwrap(), Committed::Yes);
-        let fence = Fence::new(fleet(), Generation(generation));
-        let started = store.steps_started(&fence, &[step(1)], at(0)).await.unwrap();
-        assert!(matches!(started, Started::Yes(_)));
-        store.finish_decision(&fleet(), Generation(generation), MoveState::Done, &ended(1)).await.unwrap();
-    }
-    let moving = Decision { fleet: "qa".parse().unwrap(), ..decision(1, 0) };
-    assert_eq!(store.commit_decision(&moving).await.unwrap(), Committed::Yes);
-    store.upsert_signals(vec![firing("f", 0, 0), resolved("r", 0, 1, 1)]).await.unwrap();
-    store.record_event(&event(0, None)).await.unwrap();
-    store.record_event(&event(100, None)).await.unwrap();
-
-    assert_eq!(
-        store.prune(at(50)).await.unwrap(),
-        7,
-        "two decisions, one signal, one event and what was said of three ends"
-    );
-    let state = store.load(at(101)).await.unwrap();
-    assert_eq!(state.signals, [firing("f", 0, 0)]);
-    assert_eq!(state.decisions.len(), 2);
-    assert_eq!(store.history(None, 100).await.unwrap().len(), 2 + 1 + 1, "steps go with their decision");
-    assert_eq!(store.commit_decision(&decision(4, 102)).await.unwrap(), Committed::Yes);
-    let newest = &store.history(None, 1).await.unwrap()[0];
-    assert!(newest.id() > 9, "numbers are never given twice: {}", newest.id());
 }
 
 /// All futures are polled once before the writer runs: the queue fills, and what fits shares few transactions.

@@ -2,16 +2,17 @@
 
 use switchyard::{
     model::{
-        Consent, Decision, Expected, Gate, Generation, MoveKind, MoveState, Override, OverrideKind, Proposed,
-        SignedDuration,
+        Consent, Decision, FleetName, Gate, Generation, Holders, MoveKind, MoveState, Override, OverrideKind,
+        Proposed, SignedDuration,
     },
-    store::{Acted, Committed, Event, NewRequest, Person, ProposalAnswered},
+    store::{Acted, Committed, Event, HistoryEntry, NewRequest, Person, ProposalAnswered, Store},
 };
+use switchyard_lab::values::pause;
 
 use crate::{Place, at, cluster, decision, ended, firing, fleet};
 
-fn person(holder: Option<&str>, second: i64) -> Person {
-    let expected = Some(Expected(holder.map(cluster)));
+pub(crate) fn person(holder: Option<&str>, second: i64) -> Person {
+    let expected = Holders::of(fleet(), holder.map(cluster));
     Person { author: "ann".into(), reason: "looked".into(), at: at(second), expected }
 }
 
@@ -28,27 +29,46 @@ fn adopted() -> Decision {
     }
 }
 
+/// What is told of what people did, the newest first.
+async fn events(store: &Store) -> Vec<String> {
+    let story = store.history(None, 100).await.unwrap().into_iter();
+    let event = |entry| match entry {
+        HistoryEntry::Event { event, .. } => Some(event.sentence),
+        _ => None,
+    };
+    story.filter_map(event).collect()
+}
+
 pub(crate) async fn each_act_names_the_holder(place: Place) {
     let store = place.open().await;
-    let pause = Override {
-        fleet: Some(fleet()),
-        kind: OverrideKind::Pause,
-        reason: "work".into(),
-        author: "ann".into(),
-        since: at(1),
-        until: None,
-    };
-    let nobody = Some(Expected(None));
-    assert_eq!(store.set_override(&pause, nobody.as_ref()).await.unwrap(), Acted::Yes(()), "nobody holds it");
+    let pause = pause(Some(fleet()), at(1));
+    let held = |holder: Option<&str>| Holders::of(fleet(), holder.map(cluster));
+    assert_eq!(store.set_override(&pause, &held(None)).await.unwrap(), Acted::Yes(()), "nobody holds it");
     assert_eq!(store.commit_decision(&adopted()).await.unwrap(), Committed::Yes);
-    let blue = Some(cluster("blue"));
-    assert_eq!(store.set_override(&pause, nobody.as_ref()).await.unwrap(), Acted::HeldBy(blue.clone()));
+    let others = held(Some("blue"));
+    assert_eq!(store.set_override(&pause, &held(None)).await.unwrap(), Acted::HeldBy(others.clone()));
+    let unnamed = Holders::default();
+    assert_eq!(store.set_override(&pause, &unnamed).await.unwrap(), Acted::HeldBy(others.clone()));
     let (rnd, kind) = (fleet(), OverrideKind::Pause);
     let wrong = person(Some("green"), 2);
-    assert_eq!(store.lift_override(Some(&rnd), kind, &wrong).await.unwrap(), Acted::HeldBy(blue.clone()));
+    assert_eq!(store.lift_override(Some(&rnd), kind, &wrong).await.unwrap(), Acted::HeldBy(others.clone()));
     let none = SignedDuration::ZERO;
-    assert_eq!(store.acknowledge(&rnd, none, &wrong).await.unwrap(), Acted::HeldBy(blue));
-    assert_eq!(store.load(at(3)).await.unwrap().overrides, [pause], "nothing was done");
+    assert_eq!(store.acknowledge(&rnd, none, &wrong).await.unwrap(), Acted::HeldBy(others.clone()));
+    assert_eq!(store.load(at(3)).await.unwrap().overrides, std::slice::from_ref(&pause), "nothing was done");
+
+    // All fleets: each is compared, and only those that differ are told.
+    let qa: FleetName = "qa".parse().unwrap();
+    let mut all = held(Some("green"));
+    all.0.insert(qa.clone(), None);
+    let every = Override { fleet: None, ..pause };
+    assert_eq!(store.set_override(&every, &all).await.unwrap(), Acted::HeldBy(others.clone()));
+    let lifter = Person { expected: all, ..wrong };
+    assert_eq!(store.lift_override(None, kind, &lifter).await.unwrap(), Acted::HeldBy(others));
+    let said: Vec<String> = events(&store).await;
+    let refused = "refused to lift pause from all fleets, expecting qa at nobody and rnd at green: it is rnd at blue; looked";
+    assert_eq!(said[0], refused);
+    assert_eq!(said.iter().filter(|said| said.starts_with("refused to ")).count(), 6, "{said:#?}");
+
     let right = person(Some("blue"), 3);
     assert_eq!(store.lift_override(Some(&rnd), kind, &right).await.unwrap(), Acted::Yes(true));
 
@@ -92,7 +112,8 @@ pub(crate) async fn a_proposal_is_answered_once_and_its_approval_is_looked_at_ag
     };
     let decided = Decision { proposal: Some(proposal.id), ..decision(2, 9) };
     assert_eq!(store.commit_decision(&decided).await.unwrap(), Committed::NotApproved, "nobody has said yes");
-    assert_eq!(answer(Consent::Approved, "green", 3).await, Acted::HeldBy(Some(cluster("blue"))));
+    let others = Holders::of(fleet(), Some(cluster("blue")));
+    assert_eq!(answer(Consent::Approved, "green", 3).await, Acted::HeldBy(others));
     let Acted::Yes(ProposalAnswered::Yes(said)) = answer(Consent::Approved, "blue", 4).await else {
         panic!()
     };
@@ -131,6 +152,8 @@ pub(crate) async fn a_request_that_waits_stays_open(place: Place) {
         overrides: vec![Gate::Window, Gate::Drained],
     };
     let id = store.add_request(&request).await.unwrap();
+    let asked = "asked for a move to green, overriding window, drained, expecting rnd at nobody: maintenance";
+    assert_eq!(events(&store).await, [asked]);
     let event = |second| Event {
         at: at(second),
         fleet: Some(fleet()),
@@ -148,4 +171,48 @@ pub(crate) async fn a_request_that_waits_stays_open(place: Place) {
     assert_eq!(store.request(id + 1).await.unwrap(), None);
     assert!(store.open_requests().await.unwrap().is_empty());
     store.close().await.unwrap();
+}
+
+pub(crate) async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(place: Place) {
+    let store = place.open().await;
+    let pause = |fleet, since, until: Option<i64>| {
+        let until = until.map(at);
+        Override { reason: "work".into(), until, ..pause(fleet, at(since)) }
+    };
+    let nobody = Holders::of(fleet(), None);
+    let set =
+        async |set: Override| assert_eq!(store.set_override(&set, &nobody).await.unwrap(), Acted::Yes(()));
+    set(pause(None, 1, None)).await;
+    set(pause(Some(fleet()), 2, Some(10))).await;
+    set(pause(Some(fleet()), 3, Some(20))).await;
+    let overrides = store.load(at(4)).await.unwrap().overrides;
+    assert_eq!(overrides, [pause(None, 1, None), pause(Some(fleet()), 3, Some(20))]);
+
+    let lift = async |fleet: Option<FleetName>, second| {
+        let done = store.lift_override(fleet.as_ref(), OverrideKind::Pause, &person(None, second)).await;
+        let Acted::Yes(lifted) = done.unwrap() else { panic!("nobody was expected") };
+        lifted
+    };
+    assert!(lift(None, 5).await);
+    assert!(!lift(None, 6).await, "lifted already");
+    assert!(!lift(Some(fleet()), 30).await, "expired by itself");
+    let said: Vec<String> = store
+        .history(Some(&fleet()), 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| match entry {
+            HistoryEntry::Event { event, .. } => event.sentence,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "lifted pause from all fleets, expecting rnd at nobody: looked",
+            "set pause on fleet rnd until 2027-01-15T08:00:20Z, expecting rnd at nobody: work",
+            "set pause on fleet rnd until 2027-01-15T08:00:10Z, expecting rnd at nobody: work",
+            "set pause on all fleets until lifted, expecting rnd at nobody: work",
+        ]
+    );
 }

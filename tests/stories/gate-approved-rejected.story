@@ -2,6 +2,6 @@
 set approval = "required"
 at 10m kill blue
 at 15m human rejects by eve because blue is being restarted
-at 15m expect history rejected proposal 5, the failover to green: blue is being restarted (eve)
+at 15m expect history rejected proposal 5, the failover to green, expecting rnd at blue: blue is being restarted (eve)
 at 40m expect moves 0
 at 40m expect holder blue

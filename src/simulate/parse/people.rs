@@ -2,7 +2,7 @@
 
 use super::timeline::Timeline;
 use crate::{
-    model::{Consent, FleetName, Gate},
+    model::{ClusterName, Consent, FleetName, Gate},
     simulate::{
         story::{Deed, Happening, Signature},
         words::{Parsed, Words},
@@ -87,12 +87,19 @@ impl Timeline {
             }
             "pauses" => {
                 let fleet = self.maybe_all(words)?;
-                Deed::Pause(fleet, if words.take("for") { Some(words.lasting()?) } else { None })
+                let held = if fleet.is_some() { self.believed(words)? } else { None };
+                Deed::Pause(fleet, if words.take("for") { Some(words.lasting()?) } else { None }, held)
             }
-            "resumes" => Deed::Resume(self.maybe_all(words)?),
-            "acks" => Deed::Ack(self.named_or_first(words)?),
-            "approves" => Deed::Consent(self.named_or_first(words)?, Consent::Approved),
-            "rejects" => Deed::Consent(self.named_or_first(words)?, Consent::Rejected),
+            "resumes" => {
+                let fleet = self.maybe_all(words)?;
+                let held = if fleet.is_some() { self.believed(words)? } else { None };
+                Deed::Resume(fleet, held)
+            }
+            "acks" => Deed::Ack(self.named_or_first(words)?, self.believed(words)?),
+            verb @ ("approves" | "rejects") => {
+                let consent = if verb == "approves" { Consent::Approved } else { Consent::Rejected };
+                Deed::Consent(self.named_or_first(words)?, consent, self.believed(words)?)
+            }
             verb @ ("runs" | "ends") => {
                 words.expect("pipeline")?;
                 Deed::Pipeline(words.parse("a pipeline's number")?, verb == "runs")
@@ -127,6 +134,14 @@ impl Timeline {
         })
     }
 
+    /// Whom the person believes to hold the fleet, if the story says so.
+    fn believed(&self, words: &mut Words<'_>) -> Parsed<Option<Option<ClusterName>>> {
+        if !words.take("believing") {
+            return Ok(None);
+        }
+        Ok(Some(if words.take("nobody") { None } else { Some(self.cluster(words)?) }))
+    }
+
     fn maybe_all(&self, words: &mut Words<'_>) -> Parsed<Option<FleetName>> {
         match words.peek() {
             Some("all") => {
@@ -139,7 +154,7 @@ impl Timeline {
 
     fn named_or_first(&self, words: &mut Words<'_>) -> Parsed<FleetName> {
         match words.peek() {
-            None | Some("from" | "for" | "by" | "because") => self.fleet(words, "of"),
+            None | Some("from" | "for" | "by" | "because" | "believing") => self.fleet(words, "of"),
             Some(_) => self.fleet_named(words),
         }
     }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use switchyard::{
     metrics::Metrics,
     model::{
-        Action, Decision, Expected, Override, Runner, RunnerId, Signal, SignalState, Step, Timestamp,
-        Topology,
+        Action, Decision, Holders, Override, Runner, RunnerId, Signal, SignalState, Step, Timestamp, Topology,
     },
     reconcile::{Reconciler, Setup, Wake},
     status::{FleetStatus, Status},
@@ -197,7 +196,7 @@ impl Harness {
 
     /// A person acts, and names the holder.
     pub fn person(&self, holder: &str) -> Person {
-        let expected = Some(Expected(Some(cluster(holder))));
+        let expected = Holders::of(rnd(), Some(cluster(holder)));
         Person { author: "ada".to_owned(), reason: "looked at it".to_owned(), at: self.now(), expected }
     }
 
@@ -211,9 +210,11 @@ impl Harness {
         }
     }
 
-    /// A person sets something.
+    /// A person sets something, who has looked who holds the fleets.
     pub async fn set(&self, set: Override) {
-        let _ = self.store.set_override(&set, None).await.expect("the store writes");
+        let holders = self.store.holders().await.expect("the store reads");
+        let set = self.store.set_override(&set, &holders).await.expect("the store writes");
+        assert_eq!(set, Acted::Yes(()));
     }
 
     /// The time.

@@ -7,9 +7,9 @@ use switchyard::{
     model::{
         Action, Answer, Approval, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence,
         Failback, Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind,
-        MoveState, Observation, Override, Park, Pipeline, Pool, PoolSelector, Proposal, Question, RecordSet,
-        RecordType, Request, Require, Runner, RunnerId, Sample, Seen, Signal, SignalKey, SignalState,
-        SignedDuration, Thresholds, Timestamp, Topology,
+        MoveState, Observation, Override, OverrideKind, Park, Pipeline, Pool, PoolSelector, Proposal,
+        Question, RecordSet, RecordType, Request, Require, Runner, RunnerId, Sample, Seen, Signal, SignalKey,
+        SignalState, SignedDuration, Thresholds, Timestamp, Topology,
     },
 };
 
@@ -96,6 +96,12 @@ pub fn runner(id: u64, cluster: &str, routing: bool) -> Runner {
         contacted_at: Some(at(0)),
         managers: vec![Manager { system_id: format!("s_{id}"), contacted_at: Some(at(0)) }],
     }
+}
+
+/// A pause of one fleet, or of all, until it is lifted.
+pub fn pause(fleet: Option<FleetName>, since: Timestamp) -> Override {
+    let (reason, author) = ("network works".to_owned(), "ada".to_owned());
+    Override { fleet, kind: OverrideKind::Pause, reason, author, since, until: None }
 }
 
 /// A signal that began to fire at this second.
