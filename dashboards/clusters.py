@@ -145,9 +145,9 @@ def clusters():
             series(
                 "Age of the newest completed backup", "By its start: what changed later may be missing from it.",
                 query(
-                    "max by (runner_cluster, bucket, schedule)"
-                    f" (runner_cluster_bucket_prefix_schedule:switchyard_velero_backup_age:seconds{{{here}}})",
-                    "{{runner_cluster}} {{bucket}} {{schedule}}",
+                    "max by (runner_cluster, store, schedule)"
+                    f" (runner_cluster_store_schedule:switchyard_velero_backup_age:seconds{{{here}}})",
+                    "{{runner_cluster}} {{store}} {{schedule}}",
                 ),
                 unit="s",
             ),

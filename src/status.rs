@@ -8,7 +8,7 @@ use crate::{
     decide::{Outcome, Waiting},
     model::{
         ClusterName, Decision, DnsView, FleetEvidence, FleetName, FleetRunners, GateReport, Generation,
-        Leadership, MoveState, Proposal, RunnerId, Seen, SignedDuration, Tag, Timestamp,
+        Leadership, MoveState, Proposal, Require, RunnerId, Seen, SignedDuration, Tag, Timestamp,
     },
     plan::Plan,
 };
@@ -99,6 +99,8 @@ pub struct FleetStatus {
     pub dns: Option<DnsView>,
     /// Thresholds by name.
     pub thresholds: BTreeMap<&'static str, f64>,
+    /// What must be well of a target beside its runners.
+    pub require: Require,
     /// The runner records as seen.
     #[serde(skip)]
     pub runners: Seen<FleetRunners>,

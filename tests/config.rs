@@ -159,6 +159,7 @@ fn each_fleet_is_asked_about_what_it_requires_and_nothing_more() {
         ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__API", "true"),
         ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__GITOPS", "true"),
         ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__BACKUP_MAX_AGE", "30h"),
+        ("SWITCHYARD__FLEETS__DEPLOY__REQUIRE__CONVERGENCE", "15m"),
         ("SWITCHYARD__FLEETS__BUILD__EVIDENCE__BACKUPS_OVERDUE", "own_rule"),
     ];
     let config = shipped("several-fleets.toml", &required).unwrap();
@@ -174,6 +175,7 @@ fn each_fleet_is_asked_about_what_it_requires_and_nothing_more() {
             (Question::ClusterApi, "runner_cluster:switchyard_cluster_api_up:min"),
             (Question::GitopsBroken, "runner_cluster:switchyard_gitops_broken:count"),
             (Question::BackupAge, "runner_cluster:switchyard_velero_backup_age:seconds"),
+            (Question::Convergence, "runner_cluster:switchyard_gitops_convergence_open:seconds"),
         ]
     );
     assert_eq!(beside_runners("gpu"), []);

@@ -228,6 +228,7 @@ fn require(table: &Table<'_>) -> Require {
         gitops: table.default("gitops", "false"),
         backups: table.default("backups", "false"),
         backup_max_age: table.optional::<Positive>("backup_max_age").map(|age| age.0),
+        convergence: table.optional::<Positive>("convergence").map(|longest| longest.0),
     }
 }
 
@@ -466,6 +467,7 @@ fn shipped(question: Question) -> &'static str {
         Question::GitopsBroken => "runner_cluster:switchyard_gitops_broken:count",
         Question::BackupsOverdue => "runner_cluster:switchyard_velero_backups_overdue:count",
         Question::BackupAge => "runner_cluster:switchyard_velero_backup_age:seconds",
+        Question::Convergence => "runner_cluster:switchyard_gitops_convergence_open:seconds",
     }
 }
 

@@ -360,7 +360,7 @@ impl View<'_> {
     /// What the fleet asks of a cluster beside its runners: the question, the words, and which value is well.
     fn required(&self) -> impl Iterator<Item = (Question, String, impl Fn(f64) -> bool)> {
         let require = &self.fleet.require;
-        let oldest = require.backup_max_age;
+        let (oldest, longest) = (require.backup_max_age, require.convergence);
         Question::ALL.into_iter().filter(|q| require.asks(*q)).filter_map(move |question| {
             let (what, most) = match question {
                 Question::Alive | Question::Able | Question::AbleCount | Question::GitlabUnreachable => {
@@ -374,6 +374,10 @@ impl View<'_> {
                 Question::BackupAge => {
                     let oldest = oldest?.as_secs_f64();
                     (format!("age of its oldest backup in seconds (at most {oldest} wanted)"), Some(oldest))
+                }
+                Question::Convergence => {
+                    let longest = longest?.as_secs_f64();
+                    (format!("seconds of its slowest change (at most {longest} wanted)"), Some(longest))
                 }
             };
             Some((question, what, move |value: f64| most.map_or(value >= 1.0, |most| value <= most)))

@@ -77,13 +77,14 @@ families! {
         "Restarts of a runner pod's containers.";
 
     LastCompleted = "velero_last_completed_backup_start_timestamp" Gauge in seconds
-        [namespace, schedule, location, bucket, prefix]
+        [namespace, schedule, location, bucket, prefix, store]
         "When the newest completed backup began; what changed later may be missing from it.";
-    Rpo = "velero_rpo" Gauge in seconds [namespace, schedule, location, bucket, prefix]
+    Rpo = "velero_rpo" Gauge in seconds [namespace, schedule, location, bucket, prefix, store]
         "How long ago the start of the schedule's newest completed backup may be, as this cluster says.";
     RpoUnknown = "velero_rpo_unknown" Gauge in seconds []
         "The same for schedules of which no cluster says it.";
-    ScheduleStanding = "velero_schedule_standing" Gauge [namespace, schedule, location, bucket, prefix, standing]
+    ScheduleStanding = "velero_schedule_standing" Gauge
+        [namespace, schedule, location, bucket, prefix, store, standing]
         "What is to be expected of a schedule's backups in a location; always 1, one series per schedule and location.";
     Backups = "velero_backups" Gauge [namespace, schedule, phase]
         "Backups by phase.";

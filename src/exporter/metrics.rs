@@ -204,7 +204,7 @@ struct One<'p, 'a> {
     page: &'p mut Samples<'a>,
     cluster: &'p View<'a>,
     now: Timestamp,
-    limits: &'p Limits,
+    limits: &'a Limits,
 }
 
 impl<'a> One<'_, 'a> {
@@ -346,14 +346,20 @@ impl<'a> One<'_, 'a> {
             self.put(Id::RpoUnknown, [], self.limits.rpo_unknown.as_secs_f64());
         }
         for row in rows {
-            let key = [row.namespace, row.schedule, row.location, row.bucket, row.prefix];
-            self.put_time(Id::LastCompleted, key.map(Text::from), row.newest);
+            let place = kubernetes::location(self.cluster.snapshot, row.namespace, row.location);
+            let store = place.map_or(String::new(), |place| store(self.cluster.name, place));
+            let key = || -> [Text<'a>; 6] {
+                let [namespace, schedule, location, bucket, prefix] =
+                    [row.namespace, row.schedule, row.location, row.bucket, row.prefix].map(Text::from);
+                [namespace, schedule, location, bucket, prefix, store.clone().into()]
+            };
+            self.put_time(Id::LastCompleted, key(), row.newest);
             if let Some(rpo) = row.rpo {
-                self.put(Id::Rpo, key.map(Text::from), rpo.as_secs_f64());
+                self.put(Id::Rpo, key(), rpo.as_secs_f64());
             }
             if let Some(standing) = row.standing {
-                let [namespace, schedule, location, bucket, prefix] = key.map(Text::from);
-                let labels = [namespace, schedule, location, bucket, prefix, standing.as_str().into()];
+                let [namespace, schedule, location, bucket, prefix, store] = key();
+                let labels = [namespace, schedule, location, bucket, prefix, store, standing.as_str().into()];
                 self.put(Id::ScheduleStanding, labels, 1.0);
             }
         }

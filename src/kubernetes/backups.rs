@@ -1,7 +1,7 @@
 //! The backups of each schedule, place by place: how old the newest may be, and whether anything is to be expected at all.
 //!
-//! A standby gets the backups of other clusters by Velero's sync, and none of their schedules. Bucket and prefix mean the
-//! same in all clusters, so that what the cluster with the schedule says of it can be found.
+//! A standby gets the backups of other clusters by Velero's sync, and none of their schedules. The location says which store
+//! they are in, so that what the cluster with the schedule says of it can be found.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ pub struct ScheduleBackups<'a> {
 pub fn schedule_backups<'a>(
     snapshot: &'a Snapshot,
     now: Timestamp,
-    limits: &Limits,
+    limits: &'a Limits,
 ) -> Vec<ScheduleBackups<'a>> {
     let known = |kind: &Kind| matches!(snapshot.state(*kind), KindState::Synced | KindState::Absent);
     if ![Kind::Backup, Kind::Schedule, Kind::BackupStorageLocation].iter().all(known) {
@@ -98,6 +98,13 @@ pub fn schedule_backups<'a>(
             row.newest = row.newest.max(began);
         }
     }
+    // Also of backups that are gone: somebody may miss them still.
+    for (namespace, schedule) in limits.rpo.iter().filter(|(_, said)| said.is_none()).map(|(key, _)| key) {
+        for place in snapshot.within(Kind::BackupStorageLocation, namespace) {
+            let key = [place.namespace.as_str(), schedule.as_str(), place.name.as_str()];
+            found.entry(key).or_insert_with(|| empty(snapshot, key));
+        }
+    }
     let mut rows: Vec<_> = found.into_values().collect();
     for row in rows.iter_mut().filter(|row| !row.schedule.is_empty()) {
         let there = snapshot.get(Kind::Schedule, row.namespace, row.schedule).is_some();
@@ -123,7 +130,8 @@ fn uploaded(object: &Object) -> Option<&Backup> {
     (uploaded && !object.deleting).then_some(backup)
 }
 
-fn location<'a>(snapshot: &'a Snapshot, namespace: &str, name: &str) -> Option<&'a Location> {
+/// The location of this name, when it exists.
+pub fn location<'a>(snapshot: &'a Snapshot, namespace: &str, name: &str) -> Option<&'a Location> {
     match &snapshot.get(Kind::BackupStorageLocation, namespace, name)?.detail {
         Detail::Location(location) => Some(location),
         _ => None,

@@ -13,7 +13,7 @@ mod parse;
 mod reader;
 mod snapshot;
 
-pub use backups::{ScheduleBackups, Standing, schedule_backups};
+pub use backups::{ScheduleBackups, Standing, location, schedule_backups};
 pub use cron::Due;
 pub use history::{BUCKETS, Convergence, Durations, History, SourceKey, Vanished};
 pub use judge::judge;

@@ -121,6 +121,18 @@ impl Collector for Snapshot {
         per_cluster(e, "fleet_preferred", "Whether the cluster is the fleet's home.", &status, |f, c| {
             Some(f64::from(f.prefer.first() == Some(c)))
         })?;
+        family(
+            e,
+            "fleet_requires",
+            "Whether the fleet requires this of a target beside its runners.",
+            None,
+            fleets().flat_map(|f| {
+                f.require.named().into_iter().map(|(requirement, required)| {
+                    let labels = vec![("fleet", f.name.as_str()), ("requirement", requirement)];
+                    (labels, f64::from(required))
+                })
+            }),
+        )?;
         let ratio = Unit::Other("ratio".to_owned());
         family(
             e,

@@ -32,11 +32,13 @@ pub enum Question {
     BackupsOverdue,
     /// The age of the oldest of the newest completed backups per schedule, in seconds.
     BackupAge,
+    /// How long the change that is longest on its way into the cluster has been, in seconds.
+    Convergence,
 }
 
 impl Question {
     /// Every question.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Alive,
         Self::Able,
         Self::AbleCount,
@@ -45,13 +47,18 @@ impl Question {
         Self::GitopsBroken,
         Self::BackupsOverdue,
         Self::BackupAge,
+        Self::Convergence,
     ];
 
     /// The largest value that makes sense.
     fn most(self) -> f64 {
         match self {
             Self::Alive | Self::Able | Self::GitlabUnreachable | Self::ClusterApi => 1.0,
-            Self::AbleCount | Self::GitopsBroken | Self::BackupsOverdue | Self::BackupAge => f64::MAX,
+            Self::AbleCount
+            | Self::GitopsBroken
+            | Self::BackupsOverdue
+            | Self::BackupAge
+            | Self::Convergence => f64::MAX,
         }
     }
 
@@ -66,6 +73,7 @@ impl Question {
             Self::GitopsBroken => "gitops_broken",
             Self::BackupsOverdue => "backups_overdue",
             Self::BackupAge => "backup_age",
+            Self::Convergence => "convergence",
         }
     }
 }

@@ -132,9 +132,22 @@ pub struct Require {
     pub backups: bool,
     /// Every Velero schedule has a completed backup that is no older.
     pub backup_max_age: Option<SignedDuration>,
+    /// No change has been on its way into it for longer.
+    pub convergence: Option<SignedDuration>,
 }
 
 impl Require {
+    /// What is required, by the key of the configuration.
+    pub fn named(&self) -> [(&'static str, bool); 5] {
+        [
+            ("api", self.api),
+            ("gitops", self.gitops),
+            ("backups", self.backups),
+            ("backup_max_age", self.backup_max_age.is_some()),
+            ("convergence", self.convergence.is_some()),
+        ]
+    }
+
     /// Whether Prometheus is asked this. Questions about runners always are.
     pub fn asks(&self, question: Question) -> bool {
         match question {
@@ -143,6 +156,7 @@ impl Require {
             Question::GitopsBroken => self.gitops,
             Question::BackupsOverdue => self.backups,
             Question::BackupAge => self.backup_max_age.is_some(),
+            Question::Convergence => self.convergence.is_some(),
         }
     }
 }

@@ -117,6 +117,7 @@ fn fleet_status(
         cool_down: fleet.cool_down,
         dns,
         thresholds: fleet.thresholds.named().into_iter().collect(),
+        require: fleet.require,
         runners,
         evidence: seen.observation.evidence.fleets.get(&fleet.name).cloned().unwrap_or_default(),
     }

@@ -538,13 +538,16 @@ fn what_a_fleet_requires_beside_runners_must_be_proven_of_the_target() {
     let required = || {
         let mut case = Case::blue_dies();
         let backup_max_age = Some(SignedDuration::from_hours(26));
-        case.fleet().require = Require { api: true, gitops: true, backups: true, backup_max_age };
+        let convergence = Some(SignedDuration::from_mins(15));
+        case.fleet().require =
+            Require { api: true, gitops: true, backups: true, backup_max_age, convergence };
         // The dead holder's exporter says nothing, and nobody asks it to.
         for (question, well) in [
             (Question::ClusterApi, 1.0),
             (Question::GitopsBroken, 0.0),
             (Question::BackupsOverdue, 0.0),
             (Question::BackupAge, 3600.0),
+            (Question::Convergence, 900.0),
         ] {
             case.says(question, &[("green", well)]);
         }
@@ -557,6 +560,8 @@ fn what_a_fleet_requires_beside_runners_must_be_proven_of_the_target() {
         (Question::GitopsBroken, &[("green", 1.0)], "GitOps objects not well (0 wanted): 1.00"),
         (Question::BackupsOverdue, &[("green", 1.0)], "a backup young enough (0 wanted): 1.00"),
         (Question::BackupAge, &[("green", 93_601.0)], "(at most 93600 wanted): 93601.00"),
+        (Question::Convergence, &[("green", 901.0)], "(at most 900 wanted): 901.00"),
+        (Question::Convergence, &[("blue", 0.0)], "inconclusive"),
         (Question::ClusterApi, &[], "inconclusive"),
         (Question::GitopsBroken, &[("blue", 0.0)], "inconclusive"),
         (Question::BackupsOverdue, &[("blue", 0.0)], "inconclusive"),

@@ -106,6 +106,9 @@ fn what_a_person_says_of_a_schedule_counts() {
     assert_eq!(rows(&said), [row("daily", "default", Standing::Elsewhere, NEWEST, Some(30))]);
     said.limits.rpo.insert(daily(), None);
     assert_eq!(rows(&said), [row("daily", "default", Standing::Ignored, NEWEST, None)]);
+    // Also when none is left: somebody may miss them still.
+    said.remove(BACKUP).remove(OLDER);
+    assert_eq!(rows(&said), [row("daily", "default", Standing::Ignored, None, None)]);
 
     // The schedule's own judgement goes by the same numbers.
     let mut old = scene();

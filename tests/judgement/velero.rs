@@ -180,7 +180,14 @@ fn a_schedule_that_does_not_run_is_unknown() {
     assert_eq!(after(&[("/spec/paused", json!(true)), ("/status", Value::Null)]), Reason::Suspended);
     assert_eq!(after(&[("/status", Value::Null)]), Reason::NeverReconciled);
     assert_eq!(after(&[("/status/phase", json!("New"))]), Reason::NeverReconciled);
-    assert_eq!(after(&[("/status/lastBackup", Value::Null)]), Reason::NeverRan);
+    // Never run, though it was due: it counts from its birth.
+    assert_eq!(after(&[("/status/lastBackup", Value::Null)]), Reason::Overdue);
+    let born =
+        |at: &str| after(&[("/status/lastBackup", Value::Null), ("/metadata/creationTimestamp", json!(at))]);
+    assert_eq!(born("2026-11-21T02:01:00Z"), Reason::NeverRan, "it is due tomorrow");
+    assert_eq!(born("2026-11-21T01:59:00Z"), Reason::Overdue);
+    let told = [("/status/lastBackup", Value::Null), ("/status/lastSkipped", json!("2026-11-21T02:00:10Z"))];
+    assert_eq!(after(&told), Reason::NeverRan, "it was told to let a run pass by");
     assert_eq!(after(&[("/status/phase", json!("Resting"))]), Reason::UnknownWord);
     let bad = [
         ("/status/phase", json!("FailedValidation")),

@@ -278,30 +278,35 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
         return Judgement::new(Reason::BackupStuck, text);
     }
     let busy = made.iter().find(|(_, j)| matches!(j.reason, Reason::Running | Reason::Waiting));
-    if let Some(last) = schedule.last_backup {
-        if let Some(wrong) = at.future("status.lastBackup", last) {
-            return wrong;
-        }
-        // Velero counts from there, too.
-        let from = schedule.last_skipped.map_or(last, |skipped| skipped.max(last));
-        let late = due.after(from).and_then(|next| next.checked_add(at.limits.schedule_late).ok());
-        if let Some(late) = late.filter(|late| *late < at.now) {
-            return match busy {
-                Some((backup, judged)) => {
-                    let text =
-                        format!("backup {}: {}; the next run was skipped", backup.name, judged.sentence);
-                    Judgement::new(Reason::Running, text)
-                }
-                None => {
-                    let text = format!("it was due by {late} and last submitted a backup at {last}");
-                    Judgement::new(Reason::Overdue, text)
-                }
-            };
-        }
-    } else {
+    let last = schedule.last_backup;
+    if let Some(wrong) = last.and_then(|last| at.future("status.lastBackup", last)) {
+        return wrong;
+    }
+    // Velero counts from there, too.
+    let from = last.or(object.created).map(|from| schedule.last_skipped.map_or(from, |s| s.max(from)));
+    let late = from.and_then(|from| due.after(from)?.checked_add(at.limits.schedule_late).ok());
+    if let Some(late) = late.filter(|late| *late < at.now) {
+        return match (busy, last) {
+            (Some((backup, judged)), _) => {
+                let text = format!("backup {}: {}; the next run was skipped", backup.name, judged.sentence);
+                Judgement::new(Reason::Running, text)
+            }
+            (None, Some(last)) => {
+                let text = format!("it was due by {late} and last submitted a backup at {last}");
+                Judgement::new(Reason::Overdue, text)
+            }
+            (None, None) => {
+                let text = format!(
+                    "it was due by {late} and has never submitted a backup: status.lastBackup is absent"
+                );
+                Judgement::new(Reason::Overdue, text)
+            }
+        };
+    }
+    if last.is_none() {
         return Judgement::new(
             Reason::NeverRan,
-            "it has never submitted a backup: status.lastBackup is absent",
+            "it has not been due yet and has submitted no backup: status.lastBackup is absent",
         );
     }
     last_backups(&made, busy.is_some(), at.limits.rpo_of(object, interval), at)

@@ -91,7 +91,8 @@ impl State {
                     Question::ClusterApi
                     | Question::GitopsBroken
                     | Question::BackupsOverdue
-                    | Question::BackupAge => self.readiness(cluster, question),
+                    | Question::BackupAge
+                    | Question::Convergence => self.readiness(cluster, question),
                 };
                 if let Some(value) = value {
                     let samples = samples.entry((fleet.clone(), question)).or_default();
@@ -141,7 +142,7 @@ impl State {
                         Question::AbleCount | Question::GitopsBroken | Question::BackupsOverdue => {
                             if sample.value > 0.0 { 0.0 } else { 2.0 }
                         }
-                        Question::BackupAge => sample.value + 1e9,
+                        Question::BackupAge | Question::Convergence => sample.value + 1e9,
                         Question::Alive
                         | Question::Able
                         | Question::GitlabUnreachable

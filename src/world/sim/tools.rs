@@ -161,6 +161,8 @@ impl State {
         match question {
             Question::ClusterApi => Some(f64::from(u8::from(answers))),
             Question::GitopsBroken => self.gitops_broken(cluster, answers),
+            // Nobody commits anything: there is one revision, and it has arrived.
+            Question::Convergence => self.gitops_broken(cluster, answers).map(|_| 0.0),
             Question::BackupAge => self.backup_age(cluster).map(|age| age.as_secs_f64()),
             Question::BackupsOverdue => {
                 self.backup_age(cluster).map(|age| f64::from(u8::from(age > BACKUP_OVERDUE)))

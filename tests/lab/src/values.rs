@@ -226,7 +226,8 @@ impl Case {
                 Question::ClusterApi
                 | Question::GitopsBroken
                 | Question::BackupsOverdue
-                | Question::BackupAge => continue,
+                | Question::BackupAge
+                | Question::Convergence => continue,
             };
             case.says(question, &[("blue", value), ("green", value)]);
         }
