@@ -1,10 +1,6 @@
 //! From a configuration to clients.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reqwest::Url;
 use tokio::sync::watch;
@@ -17,7 +13,7 @@ use crate::{
     dns, gitlab,
     http::{Access, Token},
     metrics::{Metrics, Operation, RequestLabels},
-    model::{PoolSelector, SignedDuration, Topology},
+    model::{SignedDuration, Topology},
     prometheus,
     reconcile::Setup,
     world::Live,
@@ -106,7 +102,7 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
     let topology = Arc::new(config.topology.clone());
     let world = Live {
         gitlab: gitlab(config, metrics).map_err(|e| client("GitLab")(e.into()))?,
-        wanted: wanted(&topology),
+        wanted: gitlab::Wanted::of(&topology),
         dns: providers(config).map_err(|e| client("DNS")(e.into()))?,
         prometheus: prometheus(config).map_err(|e| client("Prometheus")(e.into()))?,
         queries: config.queries.clone(),
@@ -181,24 +177,6 @@ pub(crate) fn gitlab_settings(config: &Config) -> gitlab::Settings {
         concurrency: config.concurrency,
         ca_pem: config.ca.as_ref().map(|pem| pem.clone().into_bytes()),
     }
-}
-
-/// Which records the topology is about.
-pub(crate) fn wanted(topology: &Topology) -> gitlab::Wanted {
-    let mut wanted = gitlab::Wanted { tags: BTreeSet::new(), ids: BTreeSet::new(), all: false };
-    for fleet in topology.fleets.values() {
-        wanted.tags.insert(fleet.routing_tag.clone());
-        for pool in fleet.pools.values() {
-            match &pool.selector {
-                PoolSelector::HomeTag(tag) => {
-                    wanted.tags.insert(tag.clone());
-                }
-                PoolSelector::Runners(ids) => wanted.ids.extend(ids),
-                PoolSelector::Description(_) => wanted.all = true,
-            }
-        }
-    }
-    wanted
 }
 
 pub(crate) fn prometheus(config: &Config) -> Result<prometheus::Servers, prometheus::Error> {

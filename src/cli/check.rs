@@ -13,6 +13,7 @@ use super::{Check, Exit, OutputFormat, load, say};
 use crate::{
     app::setup,
     config::{Config, Problems},
+    gitlab::Wanted,
     model::{Asked, Finding, PoolSelector, Question, RecordSet, Severity},
     store::Store,
     web::Security,
@@ -126,7 +127,20 @@ async fn gitlab(config: &Config) -> Vec<About> {
         }
     };
     let mut found: Vec<About> = client.check().await.into_iter().map(|f| about("gitlab", f)).collect();
-    let Ok(runners) = client.runners(&setup::wanted(&config.topology)).await else { return found };
+    let runners = match client.runners(&Wanted::of(&config.topology)).await {
+        Ok(runners) => runners,
+        Err(error) => {
+            // Most reasons have been found and said already.
+            if found.iter().all(|about| about.finding.severity != Severity::Error) {
+                let what = format!("the runners cannot be read: {}", super::chain(&error));
+                found.push(about(
+                    "gitlab",
+                    Finding::new(Severity::Error, what, "nothing is moved until they can"),
+                ));
+            }
+            return found;
+        }
+    };
     for fleet in config.topology.fleets.values() {
         let assigned = fleet.assign(&runners);
         for (cluster, pool) in &assigned.pools {

@@ -132,7 +132,9 @@ impl Client {
             ),
             Err(Failure::Refused(why) | Failure::TooComplex(why)) => {
                 let below = match &self.scope {
-                    Scope::Group(path) => format!(", and runners below group {path} stay unseen"),
+                    Scope::Group(path) => format!(
+                        ", and nothing is moved unless runners are chosen by their numbers: REST leaves out what is below group {path}"
+                    ),
                     Scope::Instance | Scope::Project(_) => String::new(),
                 };
                 Finding::new(

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Why a connection failed.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A request to GitLab that did not bring what it should. No text holds the access token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -19,7 +22,7 @@ pub enum Error {
         /// The request.
         operation: &'static str,
         /// Why.
-        source: reqwest::Error,
+        source: Cause,
     },
     /// The deadline for sending had passed: nothing was sent.
     #[error("{}: not sent, because another process may lead by now", words(.operation))]
@@ -39,7 +42,7 @@ pub enum Error {
         /// The request.
         operation: &'static str,
         /// Why.
-        source: reqwest::Error,
+        source: Cause,
     },
     /// The answer was a success, but its body broke off.
     #[error("{}: the answer of GitLab ({status}) broke off", words(.operation))]

@@ -63,7 +63,8 @@ struct Pause {
 }
 
 /// A success with its whole body.
-pub(super) struct Reply {
+#[derive(Debug)]
+pub struct Reply {
     operation: &'static str,
     status: u16,
     pub(super) headers: HeaderMap,
@@ -71,6 +72,26 @@ pub(super) struct Reply {
 }
 
 impl Reply {
+    /// What an answer comes to, once it is here.
+    ///
+    /// # Errors
+    /// When GitLab refuses: in its own words, whatever their shape.
+    pub fn new(
+        operation: &'static str,
+        status: u16,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Self, Error> {
+        match status {
+            200..=299 => Ok(Self { operation, status, headers, body }),
+            429 => {
+                let retry_after = asked_wait(&headers);
+                Err(Error::RateLimited { operation, retry_after, message: error::message(&body) })
+            }
+            _ => Err(Error::Status { operation, status, message: error::message(&body) }),
+        }
+    }
+
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|source| match source.classify() {
             serde_json::error::Category::Data => Error::Shape { operation: self.operation, source },
@@ -230,21 +251,15 @@ impl Http {
         let headers = std::mem::take(response.headers_mut());
         self.note_limit(status.as_u16(), &headers);
         let body = read_body(operation, &mut response).await.map(|body| self.scrub(body));
-        if status.is_success() {
-            return Ok(Reply { operation, status: status.as_u16(), headers, body: body? });
-        }
-        // A refusal stays one when its text cannot be read.
-        let mut message = error::message(&body.unwrap_or_default());
-        if status.as_u16() == 429 {
-            let retry_after = asked_wait(&headers);
-            return Err(Error::RateLimited { operation, retry_after, message });
-        }
         if status.is_redirection() {
             let location = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("somewhere else");
             let location = String::from_utf8_lossy(&self.scrub(location.into())).into_owned();
-            message = format!("a redirect to {}; is the URL right?", error::excerpt(&location, 200));
+            let message = format!("a redirect to {}; is the URL right?", error::excerpt(&location, 200));
+            return Err(Error::Status { operation, status: status.as_u16(), message });
         }
-        Err(Error::Status { operation, status: status.as_u16(), message })
+        // A refusal stays one when its text cannot be read.
+        let body = if status.is_success() { body? } else { body.unwrap_or_default() };
+        Reply::new(operation, status.as_u16(), headers, body)
     }
 
     /// Some proxies show the request in their error page: whatever is made of a body, the token is not in it.
@@ -296,11 +311,11 @@ impl Http {
 fn failed_to_send(operation: &'static str, error: reqwest::Error) -> Error {
     let source = error.without_url();
     if source.is_connect() || source.is_builder() {
-        Error::Connect { operation, source }
+        Error::Connect { operation, source: source.into() }
     } else if source.is_timeout() {
         Error::Timeout { operation }
     } else {
-        Error::Lost { operation, source }
+        Error::Lost { operation, source: source.into() }
     }
 }
 

@@ -17,11 +17,13 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::model::{Runner, RunnerId, Tag};
+use crate::model::{PoolSelector, Runner, RunnerId, Tag, Topology};
 
 pub use error::Error;
 pub use graphql::read_page;
+pub use http::Reply;
 pub use rest::read_runner;
+pub use write::{Ask, Change, Next};
 
 use http::Http;
 
@@ -105,7 +107,26 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn selects(&self, runner: &Runner) -> bool {
+    /// The records that a topology is about.
+    pub fn of(topology: &Topology) -> Self {
+        let mut wanted = Self::default();
+        for fleet in topology.fleets.values() {
+            wanted.tags.insert(fleet.routing_tag.clone());
+            for pool in fleet.pools.values() {
+                match &pool.selector {
+                    PoolSelector::HomeTag(tag) => {
+                        wanted.tags.insert(tag.clone());
+                    }
+                    PoolSelector::Runners(ids) => wanted.ids.extend(ids),
+                    PoolSelector::Description(_) => wanted.all = true,
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Whether it is one of these.
+    pub fn selects(&self, runner: &Runner) -> bool {
         self.all || self.ids.contains(&runner.id) || !self.tags.is_disjoint(&runner.tags)
     }
 
@@ -115,13 +136,50 @@ impl Wanted {
     }
 }
 
+/// Whom the last whole read over GraphQL saw. REST's list of a group leaves out what is below the group.
+#[derive(Debug, Default)]
+pub struct Sighted(Option<BTreeSet<RunnerId>>);
+
+impl Sighted {
+    /// Takes in a whole read over GraphQL.
+    pub fn note(&mut self, runners: &[Runner]) {
+        self.0 = Some(runners.iter().map(|runner| runner.id).collect());
+    }
+
+    /// The records to ask for one by one, when REST's lists have shown these.
+    ///
+    /// # Errors
+    /// When more may be there than REST lists, and nobody has ever seen it: what is not seen must not look absent.
+    pub fn to_ask(
+        &self,
+        scope: &Scope,
+        wanted: &Wanted,
+        listed: impl IntoIterator<Item = RunnerId>,
+    ) -> Result<BTreeSet<RunnerId>, Error> {
+        let mut ids: BTreeSet<RunnerId> = listed.into_iter().chain(wanted.ids.iter().copied()).collect();
+        if matches!(scope, Scope::Group(_)) {
+            match &self.0 {
+                Some(seen) => ids.extend(seen),
+                None if wanted.lists().is_empty() => {}
+                None => {
+                    let why = format!(
+                        "GraphQL is refused, and REST leaves out what is below {scope}: allow /api/graphql, or choose the \
+                         runners by their numbers"
+                    );
+                    return Err(Error::Incomplete { operation: rest::LIST, why });
+                }
+            }
+        }
+        Ok(ids)
+    }
+}
+
 /// A connection to one GitLab.
 pub struct Client {
     http: Http,
     scope: Scope,
     graphql: graphql::Budget,
-    /// What the last whole GraphQL read saw. REST's list of a group leaves out what is below it.
-    seen: Mutex<BTreeSet<RunnerId>>,
+    sighted: Mutex<Sighted>,
     locks: [tokio::sync::Mutex<()>; write::LOCKS],
 }
 
@@ -142,7 +200,7 @@ impl Client {
             http: Http::new(&settings, observer)?,
             scope: settings.scope,
             graphql: graphql::Budget::default(),
-            seen: Mutex::default(),
+            sighted: Mutex::default(),
             locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         })
     }
@@ -169,8 +227,7 @@ impl Client {
         }
         match self.runners_over_graphql(wanted).await {
             Ok(runners) => {
-                let ids = runners.iter().map(|runner| runner.id).collect();
-                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+                self.sighted.lock().unwrap_or_else(PoisonError::into_inner).note(&runners);
                 Ok(runners)
             }
             Err(graphql::Failure::Error(error)) => Err(error),

@@ -6,10 +6,11 @@ use futures::future::{try_join, try_join_all};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Client, Error, Scope, Wanted, tags, unique};
+use super::{Client, Error, Reply, Scope, Wanted, tags, unique};
 use crate::model::{Manager, Runner, RunnerId, Tag};
 
-const LIST: &str = "list_runners";
+pub(super) const LIST: &str = "list_runners";
+pub(super) const READ: &str = "get_runner";
 const PAGE: usize = 100;
 /// How often a list is read anew when it changed meanwhile.
 const TRIES: usize = 3;
@@ -52,7 +53,7 @@ impl Detail {
 /// When it is not such an answer.
 pub fn read_runner(body: &[u8]) -> Result<Runner, Error> {
     let detail: Detail =
-        serde_json::from_slice(body).map_err(|source| Error::Shape { operation: "get_runner", source })?;
+        serde_json::from_slice(body).map_err(|source| Error::Shape { operation: READ, source })?;
     Ok(detail.runner(Vec::new()))
 }
 
@@ -73,11 +74,12 @@ struct Page {
 impl Client {
     pub(super) async fn runners_over_rest(&self, wanted: &Wanted) -> Result<Vec<Runner>, Error> {
         let lists = try_join_all(wanted.lists().into_iter().map(|tag| self.list_ids(tag))).await?;
-        let mut ids: BTreeSet<RunnerId> =
-            lists.into_iter().flatten().chain(wanted.ids.iter().copied()).collect();
-        if matches!(self.scope, Scope::Group(_)) {
-            ids.extend(self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter());
-        }
+        let listed = lists.into_iter().flatten();
+        let ids = self.sighted.lock().unwrap_or_else(PoisonError::into_inner).to_ask(
+            &self.scope,
+            wanted,
+            listed,
+        )?;
         let runners = try_join_all(ids.into_iter().map(|id| self.whole_runner(id))).await?;
         Ok(unique(wanted, runners.into_iter().flatten()))
     }
@@ -171,10 +173,14 @@ impl Client {
         Ok(Some(detail.runner(managers)))
     }
 
-    pub(super) async fn detail(&self, id: RunnerId) -> Result<Detail, Error> {
+    async fn detail(&self, id: RunnerId) -> Result<Detail, Error> {
+        self.record(id).await?.json()
+    }
+
+    pub(super) async fn record(&self, id: RunnerId) -> Result<Reply, Error> {
         // The projects of a runner can be thousands.
         let query = [("include_projects", "false")];
-        self.http.get("get_runner", &["v4", "runners", &id.to_string()], &query).await?.json()
+        self.http.get(READ, &["v4", "runners", &id.to_string()], &query).await
     }
 
     /// All managers of a record, in one answer; none when the record is gone.

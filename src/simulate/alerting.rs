@@ -27,6 +27,9 @@ const REPEAT: SignedDuration = SignedDuration::from_mins(5);
 const REPEAT_WATCHDOG: SignedDuration = SignedDuration::from_mins(1);
 /// How long the second and third peer wait for the first.
 const PEER_WAIT: SignedDuration = SignedDuration::from_secs(15);
+/// How long until a message that was refused comes again.
+const GROUP_INTERVAL: SignedDuration = SignedDuration::from_secs(10);
+const GROUP_INTERVAL_WATCHDOG: SignedDuration = SignedDuration::from_secs(30);
 const REORDERED_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// One alert: what its labels say.
@@ -91,15 +94,21 @@ struct Active {
     /// The servers that say it fires.
     by: BTreeSet<usize>,
     ended: Option<Timestamp>,
-    /// What was sent last, and when.
+    /// When something was sent last that was taken, or lost on the way.
     notified: Option<Timestamp>,
+    /// What was sent was refused: not before this time again.
+    retry: Option<Timestamp>,
 }
 
 /// A message on its way.
-struct Message {
+#[derive(Clone)]
+pub(super) struct Message {
     due: Timestamp,
     order: i64,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    key: Key,
+    /// As it was before this was sent.
+    before: Active,
 }
 
 /// Prometheus' rules and Alertmanager.
@@ -225,6 +234,7 @@ impl Alerting {
             by: BTreeSet::new(),
             ended: None,
             notified: None,
+            retry: None,
         });
         if active.ended.take().is_some() {
             // It fires again before anybody was told that it had ended.
@@ -262,11 +272,11 @@ impl Alerting {
                 self.active.remove(&key);
                 continue;
             }
-            if muted || !due || !reached {
+            if muted || !due || !reached || active.retry.is_some_and(|at| now < at) {
                 continue;
             }
-            active.notified = Some(now);
-            let starts_at = active.starts_at;
+            let before = active.clone();
+            (active.notified, active.retry) = (Some(now), None);
             if ended.is_some() {
                 self.active.remove(&key);
             }
@@ -276,12 +286,13 @@ impl Alerting {
                 _ => false,
             };
             if !lost {
-                self.send(&key, starts_at, ended, now);
+                self.send(&key, before, now);
             }
         }
     }
 
-    fn send(&mut self, key: &Key, starts_at: Timestamp, ended: Option<Timestamp>, now: Timestamp) {
+    fn send(&mut self, key: &Key, before: Active, now: Timestamp) {
+        let Active { starts_at, ended, .. } = before;
         let status = if ended.is_some() { "resolved" } else { "firing" };
         let alert = json!({
             "status": status,
@@ -301,21 +312,21 @@ impl Alerting {
         let later = |by: SignedDuration| now.checked_add(by).unwrap_or(now);
         let order = self.sequence;
         self.sequence += 1;
-        let mut push =
-            |due, order, body: &Vec<u8>| self.messages.push(Message { due, order, body: body.clone() });
+        let message = Message { due: now, order, body, key: key.clone(), before };
         match self.fault {
             Some(AlertmanagerFault::Duplicates) => {
                 for peer in 0..3 {
-                    push(later(PEER_WAIT * peer), order, &body);
+                    self.messages.push(Message { due: later(PEER_WAIT * peer), ..message.clone() });
                 }
             }
             Some(AlertmanagerFault::Reorder) => {
                 let step = REORDERED_FOR.as_secs();
                 let due = (now.as_second() / step + 1) * step;
-                push(Timestamp::from_second(due).unwrap_or(now), -order, &body);
+                let due = Timestamp::from_second(due).unwrap_or(now);
+                self.messages.push(Message { due, order: -order, ..message });
             }
-            Some(AlertmanagerFault::Late(by)) => push(later(by), order, &body),
-            _ => push(now, order, &body),
+            Some(AlertmanagerFault::Late(by)) => self.messages.push(Message { due: later(by), ..message }),
+            _ => self.messages.push(message),
         }
     }
 
@@ -325,12 +336,26 @@ impl Alerting {
     }
 
     /// The messages that arrive now, in the order in which they do.
-    pub(super) fn arriving(&mut self, now: Timestamp) -> Vec<Vec<u8>> {
+    pub(super) fn arriving(&mut self, now: Timestamp) -> Vec<Message> {
         let (mut due, later): (Vec<Message>, Vec<Message>) =
             std::mem::take(&mut self.messages).into_iter().partition(|m| m.due <= now);
         self.messages = later;
         due.sort_by_key(|m| (m.due, m.order));
-        due.into_iter().map(|m| m.body).collect()
+        due
+    }
+
+    /// A message was answered 4xx: nothing is written down of it, and it comes again at the next group interval. What is to
+    /// be told of it comes back in words.
+    pub(super) fn refused(&mut self, message: Message, code: u16, now: Timestamp) -> Option<String> {
+        let Message { key, before, .. } = message;
+        let watchdog = key.action == Action::Watchdog;
+        let wait = if watchdog { GROUP_INTERVAL_WATCHDOG } else { GROUP_INTERVAL };
+        let about = key.about.clone().map(|(fleet, cluster)| format!(" about {fleet} in {cluster}"));
+        let said = format!("the message of {}{} is answered {code}", key.name(), about.unwrap_or_default());
+        let notified = before.notified;
+        let active = self.active.entry(key).or_insert(before);
+        (active.notified, active.retry) = (notified, now.checked_add(wait).ok());
+        (!watchdog).then_some(said)
     }
 
     /// What `/api/v2/alerts` answers; nothing when nobody answers.

@@ -13,7 +13,7 @@ use crate::{
     store::{self, Acted, NewRequest, Person},
     world::{
         World as _,
-        sim::{Chance, Crash, Process, SimGitlab, SimRunner, Tool},
+        sim::{Chance, Crash, Edit, Process, SimGitlab, SimRunner, Tool},
     },
 };
 
@@ -98,7 +98,8 @@ fn gitlab(player: &Player<'_>, fault: GitlabFault) {
     let mut state = player.world.state();
     match fault {
         GitlabFault::Down => state.gitlab.down = true,
-        GitlabFault::RateLimit => state.gitlab.rate_limited = true,
+        GitlabFault::RateLimit(shape) => state.gitlab.rate_limit = Some(shape),
+        GitlabFault::GraphqlRefused => state.gitlab.graphql_refused = true,
         GitlabFault::StaleReads => state.freeze_gitlab(),
         GitlabFault::Slow(by) => state.gitlab.slow = by,
         GitlabFault::Writes(fault, percent) => state.gitlab.writes.push(Chance { fault, percent }),
@@ -186,7 +187,15 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
                 }
             });
         }
-        Deed::PauseRunner(id, paused) => touch(player, *id, |runner| runner.record.paused = *paused),
+        Deed::PauseRunner(id, paused, bulk) => {
+            touch(player, *id, |runner| runner.pause(clock, *paused, *bulk))
+        }
+        Deed::Tag(id, tag, given, None) => touch(player, *id, |runner| runner.edit_tag(tag, *given)),
+        Deed::Tag(id, tag, given, Some(step)) => {
+            touch(player, *id, |_| {});
+            let edit = Edit { step: *step, runner: *id, tag: tag.clone(), given: *given };
+            player.world.state().edits.push(edit);
+        }
         Deed::FillTags(id) => touch(player, *id, |runner| {
             let more = (1..).filter_map(|n| format!("extra-{n}").parse::<Tag>().ok());
             let missing = MOST_TAGS.saturating_sub(runner.record.tags.len());

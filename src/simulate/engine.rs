@@ -15,12 +15,12 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    alerting::{Alerting, EVALUATION},
+    alerting::{Alerting, EVALUATION, Message},
     deeds,
     disk::Disk,
     parts::{Outside, Parts},
     promises::Watcher,
-    story::{Event, Happening, Story},
+    story::{AlertmanagerFault, Event, Happening, Story},
     transcript::{Entry, Kind, Report, Struck},
 };
 use crate::{
@@ -155,6 +155,9 @@ impl<'a> Player<'a> {
             fleets.sort_by_key(|(fleet, _)| !fleet.pools.values().any(numbered));
             for (fleet, start) in fleets {
                 state.add_fleet(fleet, start.runners, start.holder.as_ref());
+                for runner in state.runners.iter_mut().filter(|r| r.fleet == fleet.name) {
+                    runner.below_the_group = start.below_the_group;
+                }
             }
         }
         let disk = Disk::new()?;
@@ -322,16 +325,22 @@ impl<'a> Player<'a> {
             self.evaluate = later(now, EVALUATION);
         }
         let clock = self.world.now();
-        for body in self.alerting.arriving(now) {
+        for message in self.alerting.arriving(now) {
             if self.reconciler.is_none() {
                 continue;
             }
-            if let Ok(parsed) = self.intake.parse(&body, clock) {
-                self.heard(&parsed.signals, clock);
-                let signals = parsed.signals.clone();
-                self.intake.take(parsed).await?;
-                self.watcher.accepted(&signals);
+            if self.alerting.fault == Some(AlertmanagerFault::WrongCredential) {
+                self.refused(message, 401);
+                continue;
             }
+            let Ok(parsed) = self.intake.parse(&message.body, clock) else {
+                self.refused(message, 400);
+                continue;
+            };
+            self.heard(&parsed.signals, clock);
+            let signals = parsed.signals.clone();
+            self.intake.take(parsed).await?;
+            self.watcher.accepted(&signals);
         }
         if let (Some(at), Some(period)) = (self.poll, self.story.poll)
             && now >= at
@@ -351,6 +360,14 @@ impl<'a> Player<'a> {
             self.poll = Some(now);
         }
         Ok(())
+    }
+
+    fn refused(&mut self, message: Message, code: u16) {
+        let now = self.now();
+        if let Some(text) = self.alerting.refused(message, code, now) {
+            let at = now.duration_since(self.beginning);
+            self.report.repeated(Entry { at, kind: Kind::Alert, fleet: None, text, again: None });
+        }
     }
 
     fn heard(&mut self, signals: &[crate::model::Signal], clock: Timestamp) {
@@ -477,6 +494,7 @@ impl<'a> Player<'a> {
         let (store, metrics) = (self.store.clone(), self.metrics.clone());
         let (bell, poll_bell) = (self.bell.clone(), self.poll_bell.clone());
         self.intake = Intake::new(store, self.topologies.subscribe(), metrics, bell, poll_bell);
+        self.world.state().forget_gitlab();
         self.stopped = None;
         self.start();
         self.wake = self.now();

@@ -1,11 +1,13 @@
 //! Whether what is expected is so.
 
+use std::collections::BTreeSet;
+
 use super::{
     engine::Player,
     story::{Claim, Event, Happening, Property},
     transcript::{Entry, Kind},
 };
-use crate::model::{ClusterName, FleetName};
+use crate::model::{ClusterName, FleetName, Tag};
 
 impl Player<'_> {
     pub(super) fn expects(&mut self, event: &Event) {
@@ -49,6 +51,18 @@ impl Player<'_> {
                 }
             },
             Claim::Steps(wanted) => differs(wanted.to_string(), self.seen_sent.to_string()),
+            Claim::Tags(id, wanted) => {
+                let text = |tags: &BTreeSet<Tag>| tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(" ");
+                match self.world.state().runner(*id) {
+                    None => Some("there is no such runner".to_owned()),
+                    Some(runner) => differs(text(wanted), text(&runner.record.tags)),
+                }
+            }
+            Claim::TakesJobs(id, wanted) => match self.world.state().runner(*id) {
+                None => Some("there is no such runner".to_owned()),
+                Some(runner) => (runner.takes_jobs() != *wanted)
+                    .then(|| if *wanted { "it takes none" } else { "it takes jobs" }.to_owned()),
+            },
             Claim::History(text, there) => {
                 let mine = |about: &Option<FleetName>| about.as_ref().is_none_or(|about| about == name);
                 let mut entries =

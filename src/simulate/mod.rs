@@ -19,8 +19,8 @@ pub use parse::{parse, parse_with};
 pub use parts::{Outside, Parts};
 pub use promises::Broken;
 pub use story::{
-    AlertmanagerFault, Claim, CrashAt, Deed, DnsFault, Event, Fate, GitlabFault, Happening, Part, Property,
-    Signature, Start, Story, Who,
+    AlertmanagerFault, Bulk, Claim, CrashAt, Deed, DnsFault, Event, Fate, GitlabFault, Happening, Part,
+    Property, Signature, Start, Story, Who,
 };
 pub use transcript::{Entry, Kind, Report, Struck};
 pub use words::{Problem, Problems};

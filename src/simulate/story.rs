@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    model::{ClusterName, Consent, FleetName, Gate, RunnerId, SignedDuration, Topology},
-    world::sim::{PrometheusFault, Tool, ToolFault, WriteFault},
+    model::{ClusterName, Consent, FleetName, Gate, RunnerId, SignedDuration, Tag, Topology},
+    world::sim::{PrometheusFault, RateLimit, Tool, ToolFault, WriteFault},
 };
 
 /// A story, ready to be played.
@@ -39,6 +39,8 @@ pub struct Start {
     pub runners: usize,
     /// Who holds it.
     pub holder: Option<ClusterName>,
+    /// Its runners are registered below the group that Switchyard looks at.
+    pub below_the_group: bool,
 }
 
 /// Something that happens.
@@ -101,6 +103,8 @@ pub enum AlertmanagerFault {
     LostResolve,
     /// Messages that an alert fires get lost.
     LostFiring,
+    /// Its credential is not the one that Switchyard wants: each message is answered 401.
+    WrongCredential,
 }
 
 /// What can be wrong with GitLab's API.
@@ -109,7 +113,9 @@ pub enum GitlabFault {
     /// Nobody reaches it.
     Down,
     /// Switchyard is told to come back later.
-    RateLimit,
+    RateLimit(RateLimit),
+    /// GraphQL is refused; REST is not.
+    GraphqlRefused,
     /// Reads show what was so when this began.
     StaleReads,
     /// Everything takes this much longer.
@@ -151,13 +157,18 @@ pub struct Signature {
     pub reason: String,
 }
 
+/// Whether runners are changed in bulk: that wakes none of them.
+pub type Bulk = bool;
+
 /// What a person does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
     /// Gives a runner the routing tag, or takes it away when it has it.
     Retag(RunnerId),
-    /// Pauses a runner in GitLab, or unpauses it.
-    PauseRunner(RunnerId, bool),
+    /// Pauses a runner in GitLab, or unpauses it; in bulk, or by itself.
+    PauseRunner(RunnerId, bool, Bulk),
+    /// Gives a runner a tag, or takes it away; right before the n-th step from now, or now.
+    Tag(RunnerId, Tag, bool, Option<u32>),
     /// Gives a runner as many tags as it may have.
     FillTags(RunnerId),
     /// Deletes a runner's record.
@@ -209,6 +220,10 @@ pub enum Claim {
     Moves(usize),
     /// How many steps were sent since the beginning.
     Steps(usize),
+    /// A runner has these tags in GitLab, and no other.
+    Tags(RunnerId, BTreeSet<Tag>),
+    /// A runner gets the fleet's jobs, or not.
+    TakesJobs(RunnerId, bool),
     /// The history has an entry with this text, or none.
     History(String, bool),
     /// What `switchyard plan` shows has this text, or not.

@@ -72,7 +72,13 @@ impl Player<'_> {
                 }
                 HistoryEntry::Step(step) => {
                     let outcome = step.outcome.as_ref().map_or("under way", StepOutcome::as_str);
-                    let text = format!("{} {}: {outcome}", step.phase.as_str(), step.sentence);
+                    let why = match &step.outcome {
+                        Some(StepOutcome::Failed { why, .. } | StepOutcome::Unknown(why)) => {
+                            format!(": {why}")
+                        }
+                        _ => String::new(),
+                    };
+                    let text = format!("{} {}: {outcome}{why}", step.phase.as_str(), step.sentence);
                     self.history.push((Some(step.fleet.clone()), text));
                 }
             }
@@ -121,7 +127,7 @@ impl Player<'_> {
             let at = sent.at.duration_since(self.beginning);
             let text = format!("{}: {outcome}", sent.step);
             let fleet = Some(sent.fence.fleet.clone());
-            self.report.step(Entry { at, kind: Kind::Step, fleet, text, again: None });
+            self.report.repeated(Entry { at, kind: Kind::Step, fleet, text, again: None });
         }
     }
 

@@ -124,13 +124,13 @@ fn sentences<S: serde::Serializer>(broken: &[Broken], serializer: S) -> Result<S
 }
 
 impl Report {
-    /// Adds a step, or counts it when it comes to the same as one since the last other thing.
-    pub(super) fn step(&mut self, entry: Entry) {
+    /// Adds what may happen many times, or counts it when it comes to the same as one since the last thing of another kind.
+    pub(super) fn repeated(&mut self, entry: Entry) {
         let same = self
             .entries
             .iter_mut()
             .rev()
-            .take_while(|before| before.kind == Kind::Step)
+            .take_while(|before| before.kind == entry.kind)
             .find(|before| before.text == entry.text && before.fleet == entry.fleet);
         match same {
             None => self.entries.push(entry),

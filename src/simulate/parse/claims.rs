@@ -1,8 +1,10 @@
 //! What can be expected.
 
+use std::collections::BTreeSet;
+
 use super::timeline::Timeline;
 use crate::{
-    model::{FleetName, Gate},
+    model::{FleetName, Gate, RunnerId},
     simulate::{
         story::{Claim, Property},
         words::{Parsed, Words},
@@ -11,9 +13,9 @@ use crate::{
 
 impl Timeline {
     pub(super) fn claim(&self, words: &mut Words<'_>) -> Parsed<(FleetName, Claim)> {
-        const CLAIMS: [&str; 16] = [
+        const CLAIMS: [&str; 18] = [
             "holder", "decided", "dns", "outcome", "answer", "gate", "moves", "not", "latched", "moving",
-            "paused", "drift", "steps", "history", "plan", "metric",
+            "paused", "drift", "steps", "history", "plan", "metric", "tags", "runner",
         ];
         let claim = match words.choose(&CLAIMS)? {
             "holder" if words.take("nobody") => Claim::Holder(Vec::new()),
@@ -42,6 +44,25 @@ impl Timeline {
             }
             "answer" => {
                 Claim::Answer(words.word("an outcome such as decided or held:target_able")?.to_owned())
+            }
+            "tags" => {
+                words.expect("of")?;
+                let runner = self.runner(words)?;
+                let mut tags = BTreeSet::new();
+                if !words.take("none") {
+                    tags.insert(words.parse("a tag, or `none`")?);
+                    while !words.is_empty() {
+                        tags.insert(words.parse("a tag")?);
+                    }
+                }
+                Claim::Tags(runner, tags)
+            }
+            "runner" => {
+                let runner = RunnerId(words.parse("a runner's number")?);
+                words.expect("takes")?;
+                let takes = !words.take("no");
+                words.expect("jobs")?;
+                Claim::TakesJobs(runner, takes)
             }
             "moves" => Claim::Moves(words.parse("a number")?),
             "steps" => Claim::Steps(words.parse("a number")?),

@@ -29,6 +29,8 @@ struct FleetLine {
     dns: bool,
     /// Who holds it, and the column that says so.
     holder: Option<(usize, Option<String>)>,
+    /// Its runners are registered below the group that Switchyard looks at.
+    below: bool,
 }
 
 #[derive(Default)]
@@ -144,16 +146,21 @@ impl Header {
         }
         if !filed {
             words.expect("on")?;
-            while words.peek().is_some_and(|w| !["with", "without", "held"].contains(&w)) {
+            while words.peek().is_some_and(|w| !["with", "without", "held", "below"].contains(&w)) {
                 clusters.push(words.word("a cluster")?.to_owned());
             }
             if clusters.is_empty() {
                 words.word("the clusters, best first")?;
             }
         }
-        let mut line = FleetLine { line: words.line, name, clusters, runners: 2, dns: true, holder: None };
+        let mut line =
+            FleetLine { line: words.line, name, clusters, runners: 2, dns: true, holder: None, below: false };
         while !words.is_empty() {
-            match words.choose(if filed { &["with", "held"] } else { &["with", "without", "held"] })? {
+            match words.choose(if filed {
+                &["with", "held", "below"]
+            } else {
+                &["with", "without", "held", "below"]
+            })? {
                 "with" => {
                     line.runners = count(words)?;
                     words.choose(&["runners", "runner"])?;
@@ -161,6 +168,11 @@ impl Header {
                 "without" => {
                     words.expect("dns")?;
                     line.dns = false;
+                }
+                "below" => {
+                    words.expect("the")?;
+                    words.expect("group")?;
+                    line.below = true;
                 }
                 _ => {
                     words.expect("by")?;
@@ -182,6 +194,7 @@ impl Header {
                 runners: 2,
                 dns: true,
                 holder: None,
+                below: false,
             });
         }
     }
@@ -206,7 +219,7 @@ impl Header {
     pub(super) fn start(&self, fleet: &Fleet) -> Parsed<Start> {
         let home = fleet.home().cloned();
         let Some(line) = self.fleets.iter().find(|line| line.name == fleet.name.as_str()) else {
-            return Ok(Start { runners: 2, holder: home });
+            return Ok(Start { runners: 2, holder: home, below_the_group: false });
         };
         let holder = match &line.holder {
             None => home,
@@ -225,7 +238,7 @@ impl Header {
                 })?)
             }
         };
-        Ok(Start { runners: line.runners, holder })
+        Ok(Start { runners: line.runners, holder, below_the_group: line.below })
     }
 
     /// The configuration file that says what the header says.
@@ -281,7 +294,14 @@ impl Header {
                 fleet("dns.provider", quoted(PROVIDER));
             }
             for cluster in clusters {
-                fleet(&format!("pools.{cluster}.home_tag"), quoted(&format!("{name}-{cluster}")));
+                // A pool is chosen in one way.
+                if !self
+                    .set
+                    .iter()
+                    .any(|(_, key, _)| *key == format!("fleets.{name}.pools.{cluster}.runners"))
+                {
+                    fleet(&format!("pools.{cluster}.home_tag"), quoted(&format!("{name}-{cluster}")));
+                }
                 if *dns {
                     let target = format!("ingress.{cluster}.company.test.");
                     fleet(&format!("pools.{cluster}.dns"), quoted(&target));

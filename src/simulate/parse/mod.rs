@@ -102,6 +102,14 @@ fn sorted(mut problems: Vec<Problem>) -> Problems {
     Problems(problems)
 }
 
+fn from_one(words: &mut Words<'_>) -> Parsed<u32> {
+    let number: u32 = words.parse("a number from 1")?;
+    if number == 0 {
+        return Err(words.problem("a number from 1 is expected here"));
+    }
+    Ok(number)
+}
+
 /// From 1 to 50.
 fn count(words: &mut Words<'_>) -> Parsed<usize> {
     let number: usize = words.parse("a number")?;

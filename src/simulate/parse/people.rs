@@ -1,10 +1,10 @@
 //! What people do.
 
-use super::timeline::Timeline;
+use super::{from_one, timeline::Timeline};
 use crate::{
     model::{ClusterName, Consent, FleetName, Gate},
     simulate::{
-        story::{Deed, Happening, Signature},
+        story::{Bulk, Deed, Happening, Signature},
         words::{Parsed, Words},
     },
 };
@@ -27,8 +27,10 @@ impl Timeline {
     }
 
     fn deed(&self, words: &mut Words<'_>) -> Parsed<Deed> {
-        const DEEDS: [&str; 21] = [
+        const DEEDS: [&str; 23] = [
             "retags",
+            "gives",
+            "takes",
             "pauses",
             "unpauses",
             "fills",
@@ -52,8 +54,21 @@ impl Timeline {
         ];
         Ok(match words.choose(&DEEDS)? {
             "retags" => Deed::Retag(self.runner(words)?),
-            "pauses" if words.peek() == Some("runner") => Deed::PauseRunner(self.runner(words)?, true),
-            "unpauses" => Deed::PauseRunner(self.runner(words)?, false),
+            "pauses" if words.peek() == Some("runner") => {
+                Deed::PauseRunner(self.runner(words)?, true, bulk(words)?)
+            }
+            "unpauses" => Deed::PauseRunner(self.runner(words)?, false, bulk(words)?),
+            "gives" => {
+                let runner = self.runner(words)?;
+                words.expect("tag")?;
+                Deed::Tag(runner, words.parse("a tag")?, true, before(words)?)
+            }
+            "takes" => {
+                words.expect("tag")?;
+                let tag = words.parse("a tag")?;
+                words.expect("from")?;
+                Deed::Tag(self.runner(words)?, tag, false, before(words)?)
+            }
             "fills" => {
                 words.expect("tags")?;
                 words.expect("of")?;
@@ -158,6 +173,23 @@ impl Timeline {
             Some(_) => self.fleet_named(words),
         }
     }
+}
+
+fn bulk(words: &mut Words<'_>) -> Parsed<Bulk> {
+    let bulk = words.take("in");
+    if bulk {
+        words.expect("bulk")?;
+    }
+    Ok(bulk)
+}
+
+/// The number of steps that this happens before, if it does not happen now.
+fn before(words: &mut Words<'_>) -> Parsed<Option<u32>> {
+    if !words.take("before") {
+        return Ok(None);
+    }
+    words.expect("step")?;
+    from_one(words).map(Some)
 }
 
 /// The closed gates that shall not hold a move.

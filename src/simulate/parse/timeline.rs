@@ -1,12 +1,15 @@
 //! The lines that begin with `at`: what happens to the world, and when.
 
-use super::super::story::{
-    AlertmanagerFault, CrashAt, DnsFault, Event, Fate, GitlabFault, Happening, Part, Story, Who,
+use super::{
+    super::story::{
+        AlertmanagerFault, CrashAt, DnsFault, Event, Fate, GitlabFault, Happening, Part, Story, Who,
+    },
+    from_one,
 };
 use crate::{
     model::{ClusterName, FleetName, RunnerId, SignedDuration},
     simulate::words::{Parsed, Words},
-    world::sim::{PrometheusFault, Tool, ToolFault, WriteFault},
+    world::sim::{PrometheusFault, RateLimit, Tool, ToolFault, WriteFault},
 };
 
 /// A story goes on for so long after the last thing that happens.
@@ -35,6 +38,8 @@ const HAPPENINGS: [&str; 18] = [
     "end",
 ];
 const WRITES: [&str; 5] = ["timeout-after-commit", "lost-reply", "lost-request", "refused", "error"];
+/// GitLab's answers have more shapes than those of a DNS server.
+const SHAPES: [&str; 3] = ["refused-in-fields", "refused-in-html", "html-instead"];
 
 pub(super) struct Timeline {
     pub(super) story: Story,
@@ -167,7 +172,7 @@ impl Timeline {
 
     fn fault(&self, kind: &str, words: &mut Words<'_>) -> Parsed<(Happening, Option<Part>)> {
         if kind == "rate-limit" {
-            return Ok((Happening::Gitlab(GitlabFault::RateLimit), Some(Part::Gitlab)));
+            return Ok((Happening::Gitlab(GitlabFault::RateLimit(RateLimit::Text)), Some(Part::Gitlab)));
         }
         let mut allowed = vec!["gitlab", "dns", "prometheus", "alertmanager"];
         allowed.extend(Tool::ALL.map(Tool::as_str));
@@ -263,6 +268,9 @@ fn write_fault(word: &str) -> WriteFault {
         "lost-reply" => WriteFault::LostReply,
         "lost-request" => WriteFault::LostRequest,
         "refused" => WriteFault::Refused,
+        "refused-in-fields" => WriteFault::RefusedInFields,
+        "refused-in-html" => WriteFault::RefusedInHtml,
+        "html-instead" => WriteFault::HtmlInstead,
         _ => WriteFault::Error,
     }
 }
@@ -273,11 +281,14 @@ fn chance(words: &mut Words<'_>) -> Parsed<u8> {
 }
 
 fn gitlab(words: &mut Words<'_>) -> Parsed<GitlabFault> {
-    let mut allowed = vec!["down", "rate-limit", "stale-reads", "slow"];
-    allowed.extend(WRITES);
+    let mut allowed =
+        vec!["down", "rate-limit", "rate-limit-in-json", "graphql-refused", "stale-reads", "slow"];
+    allowed.extend(WRITES.into_iter().chain(SHAPES));
     Ok(match words.choose(&allowed)? {
         "down" => GitlabFault::Down,
-        "rate-limit" => GitlabFault::RateLimit,
+        "rate-limit" => GitlabFault::RateLimit(RateLimit::Text),
+        "rate-limit-in-json" => GitlabFault::RateLimit(RateLimit::Json),
+        "graphql-refused" => GitlabFault::GraphqlRefused,
         "stale-reads" => GitlabFault::StaleReads,
         "slow" => GitlabFault::Slow(words.lasting()?),
         word => GitlabFault::Writes(write_fault(word), chance(words)?),
@@ -285,13 +296,15 @@ fn gitlab(words: &mut Words<'_>) -> Parsed<GitlabFault> {
 }
 
 fn alertmanager(words: &mut Words<'_>) -> Parsed<AlertmanagerFault> {
-    let allowed = ["down", "duplicates", "reorder", "late", "lost-resolve", "lost-firing"];
+    let allowed =
+        ["down", "duplicates", "reorder", "late", "lost-resolve", "lost-firing", "wrong-credential"];
     Ok(match words.choose(&allowed)? {
         "down" => AlertmanagerFault::Down,
         "duplicates" => AlertmanagerFault::Duplicates,
         "reorder" => AlertmanagerFault::Reorder,
         "late" => AlertmanagerFault::Late(words.lasting()?),
         "lost-resolve" => AlertmanagerFault::LostResolve,
+        "wrong-credential" => AlertmanagerFault::WrongCredential,
         _ => AlertmanagerFault::LostFiring,
     })
 }
@@ -302,10 +315,7 @@ fn crash(words: &mut Words<'_>) -> Parsed<CrashAt> {
     }
     let before = words.choose(&["before", "after"])? == "before";
     let what = if before { words.choose(&["step"])? } else { words.choose(&["step", "record"])? };
-    let number: u32 = words.parse("a number from 1")?;
-    if number == 0 {
-        return Err(words.problem("a number from 1 is expected here"));
-    }
+    let number = from_one(words)?;
     Ok(match (before, what) {
         (true, _) => CrashAt::BeforeStep(number),
         (false, "step") => CrashAt::AfterStep(number),

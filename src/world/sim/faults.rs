@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::RateLimit;
 use crate::model::{FleetName, Phase, RecordSet, Runner, SignedDuration, StepOutcome};
 
 /// What happens to a write.
@@ -15,7 +16,13 @@ pub enum WriteFault {
     LostRequest,
     /// It is refused for good.
     Refused,
-    /// The server fails.
+    /// The same, and GitLab says why by field.
+    RefusedInFields,
+    /// The same by something before GitLab, with a page.
+    RefusedInHtml,
+    /// Something before GitLab answers it with a page, as if all were well; it does not happen.
+    HtmlInstead,
+    /// The server fails; it does not happen.
     Error,
 }
 
@@ -25,15 +32,17 @@ impl WriteFault {
         matches!(self, Self::TimeoutAfterCommit | Self::LostReply)
     }
 
-    /// What the sender is told.
-    pub fn outcome(self) -> StepOutcome {
+    /// What the sender of a DNS update is told.
+    pub(super) fn outcome(self) -> StepOutcome {
         match self {
             Self::TimeoutAfterCommit => StepOutcome::Unknown("no answer in time".to_owned()),
-            Self::LostReply | Self::LostRequest => StepOutcome::Unknown("the connection was lost".to_owned()),
-            Self::Refused => StepOutcome::Failed { why: "403 Forbidden".to_owned(), transient: false },
-            Self::Error => {
-                StepOutcome::Failed { why: "500 Internal Server Error".to_owned(), transient: true }
+            Self::LostReply | Self::LostRequest | Self::HtmlInstead => {
+                StepOutcome::Unknown("the connection was lost".to_owned())
             }
+            Self::Refused | Self::RefusedInFields | Self::RefusedInHtml => {
+                StepOutcome::Failed { why: "REFUSED".to_owned(), transient: false }
+            }
+            Self::Error => StepOutcome::Failed { why: "SERVFAIL".to_owned(), transient: true },
         }
     }
 }
@@ -53,25 +62,15 @@ pub struct SimGitlab {
     /// Nobody reaches it: neither Switchyard nor the runners.
     pub down: bool,
     /// Switchyard is told to come back later.
-    pub rate_limited: bool,
+    pub rate_limit: Option<RateLimit>,
+    /// GraphQL is refused; REST is not.
+    pub graphql_refused: bool,
     /// Reads show this instead of what is so.
     pub stale: Option<Vec<Runner>>,
     /// How much longer everything takes.
     pub slow: SignedDuration,
     /// What happens to writes.
     pub writes: Vec<Chance>,
-}
-
-impl SimGitlab {
-    pub(super) fn blind(&self) -> Option<&'static str> {
-        if self.down {
-            Some("connection refused")
-        } else if self.rate_limited {
-            Some("429 Too Many Requests")
-        } else {
-            None
-        }
-    }
 }
 
 /// An authoritative DNS server.

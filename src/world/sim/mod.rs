@@ -5,6 +5,7 @@
 
 mod evidence;
 mod faults;
+mod gitlab;
 mod runner;
 mod tools;
 
@@ -17,14 +18,18 @@ use std::{
 use tokio::sync::Notify;
 
 use super::World;
-use crate::model::{
-    ClusterName, DnsView, Draining, Fence, Fleet, FleetName, Marker, Observation, Phase, Pipeline,
-    PoolSelector, RecordSet, Runner, RunnerId, Seen, SignedDuration, Step, StepOutcome, TagChange, TagStep,
-    Timestamp, Topology,
+use crate::{
+    gitlab::Sighted,
+    model::{
+        ClusterName, DnsStep, DnsView, Draining, Fence, Fleet, FleetName, Marker, Observation, Phase,
+        Pipeline, PoolSelector, RecordSet, Runner, RunnerId, Seen, SignedDuration, Step, StepOutcome,
+        Timestamp, Topology,
+    },
 };
 
 pub use evidence::{PrometheusFault, SimPrometheus};
 pub use faults::{Chance, Crash, SimDns, SimGitlab, SimServer, WriteFault};
+pub use gitlab::{Edit, RateLimit};
 pub use runner::{Process, SimRunner};
 pub use tools::{Tool, ToolFault};
 
@@ -32,8 +37,6 @@ pub use tools::{Tool, ToolFault};
 const OWNER: &str = "switchyard";
 /// How long ago GitLab heard from a runner that has been standing by.
 const STOOD_BY: SignedDuration = SignedDuration::from_hours(1);
-/// GitLab takes no more tags on one runner.
-const MOST_TAGS: usize = 50;
 
 /// A simulated world; clones share it.
 #[derive(Debug, Clone)]
@@ -118,6 +121,9 @@ pub struct State {
     pub names: BTreeMap<FleetName, SimName>,
     /// What is wrong with GitLab.
     pub gitlab: SimGitlab,
+    /// What people do in GitLab right before a step.
+    pub edits: Vec<Edit>,
+    sighted: Sighted,
     /// The DNS servers and what is wrong with them.
     pub dns: SimDns,
     /// The Prometheus servers.
@@ -150,6 +156,8 @@ impl SimWorld {
             runners: Vec::new(),
             names: BTreeMap::new(),
             gitlab: SimGitlab::default(),
+            edits: Vec::new(),
+            sighted: Sighted::default(),
             dns: SimDns::new(2),
             prometheus: vec![SimPrometheus::new(0)],
             sample_age: SignedDuration::ZERO,
@@ -285,14 +293,6 @@ impl State {
         self.runners.iter().filter(|r| r.fleet == *fleet && r.serves()).count()
     }
 
-    fn seen_runners(&self) -> Seen<Vec<Runner>> {
-        match (self.gitlab.blind(), &self.gitlab.stale) {
-            (Some(why), _) => Seen::Unknown(why.to_owned()),
-            (None, Some(old)) => Seen::Known(old.clone()),
-            (None, None) => Seen::Known(self.records()),
-        }
-    }
-
     /// From now on GitLab's reads show what is so now.
     pub fn freeze_gitlab(&mut self) {
         self.gitlab.stale = Some(self.records());
@@ -340,72 +340,36 @@ impl State {
             }
         }
         let evidence = self.evidence(topology);
-        let look = Observation { at, runners: self.seen_runners(), dns, evidence };
+        let look = Observation { at, runners: self.seen_runners(topology), dns, evidence };
         self.last_look = Some(look.clone());
         look
     }
 
-    /// What would stop the step before it happens, if anything does.
-    fn obstacle(&self, step: &Step) -> Option<StepOutcome> {
-        let failed = |why: &str, transient| Some(StepOutcome::Failed { why: why.to_owned(), transient });
-        match step {
-            Step::Tag(step) => {
-                if let Some(why) = self.gitlab.blind() {
-                    return failed(why, true);
-                }
-                match self.runners.iter().find(|r| r.record.id == step.runner) {
-                    None => failed("404 Not Found", false),
-                    Some(runner)
-                        if step.change == TagChange::Add
-                            && runner.record.tags.len() >= MOST_TAGS
-                            && !runner.record.tags.contains(&step.tag) =>
-                    {
-                        failed("400 Bad Request: tag_list must have at most 50 tags", false)
-                    }
-                    Some(_) => None,
-                }
+    /// Takes a step on a name, and says whether it happened.
+    fn take_dns(&mut self, fence: &Fence, step: &DnsStep, fault: Option<WriteFault>) -> (bool, StepOutcome) {
+        let failed = |why: &str| (false, StepOutcome::Failed { why: why.to_owned(), transient: true });
+        let down = self.dns.servers.first().is_none_or(|s| s.down);
+        if let Some(name) = self.names.values_mut().find(|name| name.name == step.name) {
+            if down {
+                return failed("the server that takes updates cannot be reached");
             }
-            Step::Dns(step) => {
-                let name = self.names.values().find(|name| name.name == step.name)?;
-                if self.dns.servers.first().is_none_or(|s| s.down) {
-                    return failed("the server that takes updates cannot be reached", true);
-                }
-                let marker = name.marker.clone().map_or(Seen::Absent, Seen::Known);
-                let record = name.record.clone().map_or(Seen::Absent, Seen::Known);
-                if step.from != record || step.marker != marker {
-                    return failed("the name is no longer what was read", true);
-                }
-                None
+            let marker = name.marker.clone().map_or(Seen::Absent, Seen::Known);
+            let record = name.record.clone().map_or(Seen::Absent, Seen::Known);
+            if step.from != record || step.marker != marker {
+                return failed("the name is no longer what was read");
             }
-        }
-    }
-
-    fn change(&mut self, fence: &Fence, step: &Step) {
-        let now = self.now;
-        match step {
-            Step::Tag(TagStep { runner, tag, change, paused, .. }) => {
-                let up = !self.gitlab.down;
-                let Some(runner) = self.runner(*runner) else { return };
-                match change {
-                    TagChange::Add => runner.record.tags.insert(tag.clone()),
-                    TagChange::Remove => runner.record.tags.remove(tag),
-                };
-                runner.record.paused = paused.unwrap_or(runner.record.paused);
-                runner.woken(now, up);
-            }
-            Step::Dns(step) => {
+            if fault.is_none_or(WriteFault::happens) {
                 let text = format!("v=1;owner={OWNER};fleet={};gen={}", fence.fleet, fence.generation);
                 let marker = Marker { owner: OWNER.to_owned(), generation: fence.generation, text };
-                if let Some(name) = self.names.values_mut().find(|name| name.name == step.name) {
-                    name.record = Some(step.to.clone());
-                    name.marker = Some(marker);
-                }
+                (name.record, name.marker) = (Some(step.to.clone()), Some(marker));
             }
         }
+        (fault.is_none_or(WriteFault::happens), fault.map_or(StepOutcome::Done, WriteFault::outcome))
     }
 
     fn take(&mut self, fence: &Fence, step: &Step) -> StepOutcome {
         self.advance(self.pace.step + self.gitlab.slow);
+        self.edit_now();
         let serving_before = self.serving(&fence.fleet);
         let chances = match step {
             Step::Tag(_) => &self.gitlab.writes,
@@ -413,15 +377,10 @@ impl State {
         };
         let random = &mut self.random;
         let fault = chances.iter().find(|c| random.u8(0..100) < c.percent).map(|c| c.fault);
-        let obstacle = self.obstacle(step);
-        let (happened, outcome) = match (obstacle, fault) {
-            (Some(outcome), _) => (false, outcome),
-            (None, None) => (true, StepOutcome::Done),
-            (None, Some(fault)) => (fault.happens(), fault.outcome()),
+        let (happened, outcome) = match step {
+            Step::Tag(step) => self.take_tag(step, fault),
+            Step::Dns(step) => self.take_dns(fence, step, fault),
         };
-        if happened {
-            self.change(fence, step);
-        }
         let sent = Sent {
             at: self.now,
             fence: fence.clone(),
@@ -468,11 +427,7 @@ impl World for SimWorld {
         &self,
         fleets: &BTreeMap<FleetName, Draining>,
     ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
-        let state = self.state();
-        let pipelines = match state.gitlab.blind() {
-            Some(why) => Seen::Unknown(why.to_owned()),
-            None => state.pipelines.clone(),
-        };
+        let pipelines = self.state().seen_pipelines();
         fleets.keys().map(|name| (name.clone(), pipelines.clone())).collect()
     }
 

@@ -7,6 +7,9 @@ use crate::model::{
     ClusterName, Fleet, FleetName, Manager, PoolSelector, Runner, RunnerId, SignedDuration, Tag, Timestamp,
 };
 
+/// GitLab answers a poll itself at least so often, whatever it holds.
+const LONGEST_POLL: SignedDuration = SignedDuration::from_hours(1);
+
 /// What a runner process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
@@ -61,6 +64,12 @@ pub struct SimRunner {
     pub scraped: bool,
     /// It reaches GitLab.
     pub reaches_gitlab: bool,
+    /// It takes jobs without tags, so that it may be without tags itself.
+    pub run_untagged: bool,
+    /// It is registered below the group that Switchyard looks at, in a project or another group.
+    pub below_the_group: bool,
+    /// Since when GitLab holds its poll: nothing is to be had as long as it is paused.
+    held: Option<Timestamp>,
     routing_tag: Tag,
     up: Lagging,
     well: Lagging,
@@ -83,6 +92,7 @@ impl SimRunner {
         if routing {
             tags.insert(fleet.routing_tag.clone());
         }
+        let run_untagged = tags.is_empty();
         let managers = vec![Manager { system_id: format!("s_{id}"), contacted_at: Some(now) }];
         let description = format!("{cluster}-{id}");
         let record = Runner { id, description, tags, paused: false, contacted_at: Some(now), managers };
@@ -93,6 +103,9 @@ impl SimRunner {
             process: Process::Polling,
             scraped: true,
             reaches_gitlab: true,
+            run_untagged,
+            below_the_group: false,
+            held: None,
             routing_tag: fleet.routing_tag.clone(),
             up: Lagging::new(true, now),
             well: Lagging::new(true, now),
@@ -103,6 +116,12 @@ impl SimRunner {
     /// Whether GitLab gives it the fleet's jobs.
     pub fn serves(&self) -> bool {
         self.record.tags.contains(&self.routing_tag) && !self.record.paused
+    }
+
+    /// Whether it gets the fleet's jobs as soon as they are there. Who was paused and got no PUT since is held in its long
+    /// poll.
+    pub fn takes_jobs(&self) -> bool {
+        self.serves() && self.polls() && self.held.is_none()
     }
 
     /// Whether it runs and polls GitLab now, whatever Prometheus shows.
@@ -129,6 +148,11 @@ impl SimRunner {
         if matches!(self.process, Process::Asleep { until } if now >= until) {
             self.process = Process::Polling;
         }
+        match (self.record.paused, self.held) {
+            (true, None) => self.held = Some(now),
+            (false, Some(since)) if now.duration_since(since) >= LONGEST_POLL => self.held = None,
+            _ => {}
+        }
         let up = self.process != Process::Dead && self.scraped;
         let answered = self.reaches_gitlab && gitlab;
         let tries = matches!(self.process, Process::Polling | Process::Slow);
@@ -141,8 +165,19 @@ impl SimRunner {
         }
     }
 
+    /// Pauses it in GitLab, or unpauses it. In bulk that wakes nobody.
+    pub fn pause(&mut self, now: Timestamp, paused: bool, bulk: bool) {
+        self.record.paused = paused;
+        if paused {
+            self.held.get_or_insert(now);
+        } else if !bulk {
+            self.held = None;
+        }
+    }
+
     /// A change of the record wakes the long poll: GitLab hears from a runner that polls.
     pub(super) fn woken(&mut self, now: Timestamp, gitlab: bool) {
+        self.held = None;
         if self.polls() && gitlab {
             self.contact(now);
         }

@@ -1,0 +1,9 @@
+# GitLab limits the rate in JSON, and does not say for how long: it is no outage of the runners, nothing is lost, and the
+# move goes on afterwards.
+at 10m kill blue
+at 11m29s fault gitlab rate-limit-in-json for 3m
+at 13m expect outcome held:gitlab_reachable
+at 13m expect gate gitlab_reachable closed saw GitLab limits the request rate: This endpoint has been requested too many times.
+at 20m expect holder green
+at 20m expect moves 1
+at 20m expect not latched
