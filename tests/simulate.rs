@@ -86,6 +86,13 @@ at 1h fault velero in red dead
 at 1h expect gate confirmed open saw
 at 1h expect metric switchyard_fleet_latched{fleet=\"rnd\"} yes
 at 1h lead here
+at 1h human gives runner 3 tag
+at 1h human takes tag gpu from runner 3 before step 0
+at 1h human unpauses runner 3 in bulks
+at 1h fault gitlab refused-in-htm
+at 1h fault alertmanager wrong-credentials for 10m
+at 1h expect runner 3 takes job
+at 1h expect tags of runner 3
 tools helm
 config nowhere.toml
 ";
