@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{
     Exit, chain, complain, ended,
-    rpo::{Rpo, at_least, signed},
+    judging::{Judging, at_least, signed},
 };
 use crate::{
     app,
@@ -60,27 +60,12 @@ pub(super) struct Exporter {
     /// Objects in one page of a list: whole objects are in memory page by page only.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
     page_size: u32,
-    /// How often Argo CD compares each application at least: timeout.reconciliation and its jitter.
-    #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = at_least::<1>)]
-    argocd_resync: Duration,
-    /// How often Velero validates a backup location that does not say it itself.
-    #[arg(long, value_name = "DURATION", default_value = "70s", value_parser = at_least::<1>)]
-    velero_validation: Duration,
     #[command(flatten)]
-    rpo: Rpo,
+    judging: Judging,
     /// How long ago the newest completed backup of a schedule may have begun where no exporter knows the schedule: on a
     /// standby whose active cluster has none.
     #[arg(long, value_name = "DURATION", default_value = "26h", value_parser = at_least::<1>)]
     velero_rpo_unknown: Duration,
-    /// So many intervals without a heartbeat make an object unknown.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    missed_heartbeats: u16,
-    /// Let applications be healthy that a person syncs.
-    #[arg(long)]
-    accept_manual_sync: bool,
-    /// Let Flux objects be healthy of which nothing moves while all is well, without any proof that their controller lives.
-    #[arg(long)]
-    accept_silent: bool,
 }
 
 /// A tool, as on the command line.
@@ -116,24 +101,16 @@ pub(super) async fn run(args: Exporter) -> Exit {
         probe_timeout,
         recheck,
         page_size,
-        argocd_resync,
-        velero_validation,
-        rpo,
+        judging,
         velero_rpo_unknown,
-        missed_heartbeats,
-        accept_manual_sync,
-        accept_silent,
     } = args;
-    let mut limits = Limits {
-        missed: missed_heartbeats.into(),
-        location_interval: signed(velero_validation),
-        application_interval: signed(argocd_resync),
-        accept_manual_sync,
-        accept_silent,
-        rpo_unknown: signed(velero_rpo_unknown),
-        ..Limits::default()
+    let limits = match judging.limits() {
+        Ok(limits) => Limits { rpo_unknown: signed(velero_rpo_unknown), ..limits },
+        Err(wrong) => {
+            complain(&wrong);
+            return Exit::Usage;
+        }
     };
-    rpo.apply(&mut limits);
     let settings = Settings {
         access: Access { kubeconfig, contexts, runner_cluster },
         namespaces: namespaces.into_iter().collect(),

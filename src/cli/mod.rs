@@ -5,7 +5,7 @@
 mod check;
 mod client;
 mod exporter;
-mod rpo;
+mod judging;
 mod show;
 mod sidecar;
 mod simulate;

@@ -9,9 +9,9 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Output, OutputFormat, complain, rpo::Rpo, say, show};
+use super::{Exit, Output, OutputFormat, complain, judging::Judging, say, show};
 use crate::{
-    kubernetes::{Found, Judgement, Limits, Object, Snapshot, Verdict as Word, judge},
+    kubernetes::{Found, Judgement, Kind, KindState, Object, Snapshot, Verdict as Word, judge},
     model::Timestamp,
 };
 
@@ -21,6 +21,9 @@ const STDIN: &str = "-";
 const HINT: &str = "reading objects as JSON from the terminal until Ctrl-D; \
                     meant is: kubectl get -o json KIND… | switchyard verdict";
 
+/// So many objects that were not given are named.
+const MOST_MISSING: usize = 10;
+
 #[derive(Debug, Args)]
 pub(super) struct Verdict {
     /// What `kubectl get -o json` printed: objects or lists, one after the other; `-` or none is standard input. What an
@@ -29,14 +32,12 @@ pub(super) struct Verdict {
     /// Judge as of this time, such as 2026-11-21T06:00:00Z; without it, now.
     #[arg(long)]
     at: Option<Timestamp>,
-    /// An Argo CD Application that a person syncs may be healthy.
+    /// The files are a part of the cluster: what is not in them may exist. Without it they are all there is, as it is for the
+    /// exporter, and what is not in them does not exist.
     #[arg(long)]
-    accept_manual_sync: bool,
-    /// A Flux source or HelmRelease may be healthy without proof that its controller lives.
-    #[arg(long)]
-    accept_silent: bool,
+    partial: bool,
     #[command(flatten)]
-    rpo: Rpo,
+    judging: Judging,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -68,14 +69,16 @@ pub(super) fn run(args: &Verdict) -> Exit {
     for (kind, count) in skipped {
         complain(&format!("{count} of {kind} left out: this kind is not judged"));
     }
+    let limits = match args.judging.clone().limits() {
+        Ok(limits) => limits,
+        Err(wrong) => return nothing(args, &wrong),
+    };
     let mut snapshot = Snapshot::default();
     found.objects.into_iter().for_each(|object| snapshot.insert(object));
-    let mut limits = Limits {
-        accept_manual_sync: args.accept_manual_sync,
-        accept_silent: args.accept_silent,
-        ..Limits::default()
-    };
-    args.rpo.clone().apply(&mut limits);
+    if !args.partial {
+        Kind::ALL.into_iter().for_each(|kind| snapshot.set_state(kind, KindState::Synced));
+    }
+    missing(&snapshot, args.partial);
     let at = args.at.unwrap_or_else(now);
     let judged: Vec<(&Object, Judgement)> =
         snapshot.all().map(|object| (object, judge(object, &snapshot, at, &limits))).collect();
@@ -87,6 +90,21 @@ pub(super) fn run(args: &Verdict) -> Exit {
         OutputFormat::Table => say(&table(&judged, at)),
     }
     if judged.iter().all(|(_, j)| j.verdict == Word::Healthy) { Exit::Done } else { Exit::Failed }
+}
+
+/// Says which objects others depend on were not given: what they would say is not known here.
+fn missing(snapshot: &Snapshot, partial: bool) {
+    let judged = match partial {
+        true => "it was not looked at",
+        false => "judged as if it did not exist: give it, too, or say --partial",
+    };
+    let missing = snapshot.missing();
+    for (what, by) in missing.iter().take(MOST_MISSING) {
+        complain(&format!("not among the objects: {what}, which {by} needs; {judged}"));
+    }
+    if missing.len() > MOST_MISSING {
+        complain(&format!("and {} more are not among the objects", missing.len() - MOST_MISSING));
+    }
 }
 
 /// Nothing could be judged.

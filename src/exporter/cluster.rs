@@ -14,7 +14,7 @@ use super::{
     watch::{Seen, Served},
 };
 use crate::{
-    kubernetes::{Detail, History, Kind, KindState, Snapshot},
+    kubernetes::{Destinations, Detail, History, Kind, KindState, Snapshot},
     model::{SignedDuration, Timestamp},
 };
 
@@ -102,17 +102,24 @@ pub struct Cluster {
     pub sources: Vec<Source>,
     /// Without an answer for so long, what was seen counts no more.
     pub stale_after: SignedDuration,
+    /// Which runner clusters the destinations of Argo CD are.
+    pub destinations: Destinations,
     state: RwLock<State>,
 }
 
 impl Cluster {
     /// Nothing is known yet.
-    pub fn new(name: String, sources: Vec<Source>, stale_after: SignedDuration) -> Self {
+    pub fn new(
+        name: String,
+        sources: Vec<Source>,
+        stale_after: SignedDuration,
+        destinations: Destinations,
+    ) -> Self {
         let standings = vec![Standing::default(); sources.len()];
         let reflector = |source: &Source| Writer::new(Served { kind: source.kind, version: "" });
         let reflectors = sources.iter().map(reflector).collect();
         let state = State { standings, reflectors, ..State::default() };
-        Self { name, sources, stale_after, state: RwLock::new(state) }
+        Self { name, sources, stale_after, destinations, state: RwLock::new(state) }
     }
 
     /// The kinds that are watched.
@@ -169,7 +176,7 @@ impl Cluster {
         }
         state.changed = false;
         let State { snapshot, history, .. } = &mut *state;
-        history.fold(snapshot, now);
+        history.fold(snapshot, &self.destinations, now);
         collectors
     }
 

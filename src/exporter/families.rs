@@ -62,8 +62,8 @@ macro_rules! families {
 }
 
 families! {
-    ObjectVerdict = "object_verdict" Gauge [kind, namespace, name, verdict, reason]
-        "What is to be thought of a watched object; always 1, one series per object.";
+    ObjectVerdict = "object_verdict" Gauge [object_cluster, kind, namespace, name, verdict, reason]
+        "What is to be thought of a watched object, in the cluster that it is about; always 1, one series per object.";
     ApiUp = "cluster_api_up" Gauge []
         "Whether the cluster's API answered the exporter's own probe.";
     ApiLastSuccess = "cluster_api_last_success_timestamp" Gauge in seconds []
@@ -117,9 +117,10 @@ families! {
         "Restores by phase.";
 
     ApplicationInfo = "argocd_application" Info
-        [namespace, name, project, health, sync, operation_phase, autosync, repo, destination]
+        [object_cluster, namespace, name, project, health, sync, operation_phase, autosync,
+         repo, target_revision, path, chart, destination]
         "What an Argo CD application says of itself.";
-    ApplicationReconciled = "argocd_application_reconciled_timestamp" Gauge in seconds [namespace, name]
+    ApplicationReconciled = "argocd_application_reconciled_timestamp" Gauge in seconds [object_cluster, namespace, name]
         "When an Argo CD application was last compared: the heartbeat of its controller, not of its destination.";
 
     FluxReady = "flux_object_ready" Gauge [kind, namespace, name]
@@ -136,10 +137,10 @@ families! {
     FluxInterval = "flux_object_interval" Gauge in seconds [kind, namespace, name]
         "How often a Flux object shall be reconciled.";
 
-    Convergence = "gitops_convergence" Gauge in seconds [tool, source, state]
+    Convergence = "gitops_convergence" Gauge in seconds [object_cluster, tool, source, state]
         "From the first sight of a revision to everything being ready on it: the last one done, and the one open.";
 
-    ConvergenceDuration = "gitops_convergence_duration" Histogram in seconds [tool, source]
+    ConvergenceDuration = "gitops_convergence_duration" Histogram in seconds [object_cluster, tool, source]
         "From the first sight of a revision to everything being ready on it, of all that arrived.";
 
     CollectorUp = "exporter_collector_up" Gauge [collector]

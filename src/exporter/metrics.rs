@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     kubernetes::{
-        self, Application, BUCKETS, Backup, Detail, Durations, Flux, History, Kind, KindState, Limits,
-        Location, Object, Pod, Reason, Restore, Schedule, Snapshot,
+        self, Application, BUCKETS, Backup, Destination, Detail, Durations, Flux, History, Kind, KindState,
+        Limits, Location, Object, Pod, Reason, Restore, Schedule, Snapshot,
     },
     metrics::seconds,
     model::Timestamp,
@@ -100,6 +100,9 @@ pub fn encode(
 }
 
 type Text<'a> = Cow<'a, str>;
+
+/// Characters of a label that joins what there may be any number of.
+const LONGEST: usize = 200;
 
 #[derive(Debug)]
 enum Sample<'a> {
@@ -190,6 +193,14 @@ fn text(value: Option<&String>) -> &str {
     value.map_or("", String::as_str)
 }
 
+/// An application may have any number of sources: a label has an end.
+fn cut(text: &str) -> Text<'_> {
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &text[..at]).into(),
+        None => text.into(),
+    }
+}
+
 /// What nobody has looked at has no phase.
 fn phase(phase: Option<&String>) -> &str {
     phase.map_or("New", String::as_str)
@@ -209,9 +220,31 @@ struct One<'p, 'a> {
 
 impl<'a> One<'_, 'a> {
     fn put<const N: usize>(&mut self, id: Id, labels: [Text<'a>; N], value: f64) {
+        self.put_for(self.cluster.name, id, labels, Sample::Number(value));
+    }
+
+    /// Of what is told here and counts in another cluster.
+    fn put_for<const N: usize>(
+        &mut self,
+        runner_cluster: &'a str,
+        id: Id,
+        labels: [Text<'a>; N],
+        sample: Sample<'a>,
+    ) {
         debug_assert_eq!(FAMILIES[id as usize].labels.len(), N, "{id:?}");
-        let values = std::iter::once(Text::from(self.cluster.name)).chain(labels).collect();
-        self.page.0.entry(id).or_default().push((values, Sample::Number(value)));
+        let values = std::iter::once(Text::from(runner_cluster)).chain(labels).collect();
+        self.page.0.entry(id).or_default().push((values, sample));
+    }
+
+    /// The cluster that an object is about: of an application the one that it deploys to, if that is known.
+    fn about(&self, object: &Object) -> &'a str {
+        match &object.detail {
+            Detail::Application(app) => match self.limits.destinations.of(app) {
+                Destination::Cluster(cluster) => cluster,
+                Destination::Own | Destination::Unmapped => self.cluster.name,
+            },
+            _ => self.cluster.name,
+        }
     }
 
     fn put_time<const N: usize>(&mut self, id: Id, labels: [Text<'a>; N], time: Option<Timestamp>) {
@@ -268,13 +301,14 @@ impl<'a> One<'_, 'a> {
                     u32::from(judgement.reason == Reason::Stuck);
             }
             let labels = [
+                self.cluster.name.into(),
                 object.kind.as_str().into(),
                 object.namespace.as_str().into(),
                 object.name.as_str().into(),
                 judgement.verdict.as_str().into(),
                 judgement.reason.as_str().into(),
             ];
-            self.put(Id::ObjectVerdict, labels, 1.0);
+            self.put_for(self.about(object), Id::ObjectVerdict, labels, Sample::Number(1.0));
         }
         for ((namespace, schedule), count) in stuck {
             self.put(Id::BackupsStuck, [namespace.into(), schedule.into()], f64::from(count));
@@ -399,23 +433,30 @@ impl<'a> One<'_, 'a> {
     fn argocd(&mut self) {
         for object in self.known(Kind::Application) {
             let Detail::Application(app) = &object.detail else { continue };
-            let Application { project, health, sync, operation, autosync, repo, destination, .. } =
-                app.as_ref();
+            let Application { project, health, sync, operation, autosync, destination, .. } = app.as_ref();
             let operation = operation.as_ref().map_or("", |operation| operation.phase.as_str());
+            let about = self.about(object);
+            let own = [self.cluster.name, &object.namespace, &object.name];
             let labels = [
-                object.namespace.as_str(),
-                &object.name,
-                project,
-                text(health.as_ref()),
-                text(sync.as_ref()),
-                operation,
-                word(*autosync),
-                repo,
-                destination,
+                own[0].into(),
+                own[1].into(),
+                own[2].into(),
+                project.into(),
+                text(health.as_ref()).into(),
+                text(sync.as_ref()).into(),
+                operation.into(),
+                word(*autosync).into(),
+                cut(&app.repo),
+                cut(&app.target),
+                cut(&app.path),
+                cut(&app.chart),
+                destination.into(),
             ];
-            self.put(Id::ApplicationInfo, labels.map(Text::from), 1.0);
-            let labels = [object.namespace.as_str().into(), object.name.as_str().into()];
-            self.put_time(Id::ApplicationReconciled, labels, app.reconciled);
+            self.put_for(about, Id::ApplicationInfo, labels, Sample::Number(1.0));
+            if let Some(at) = app.reconciled {
+                let sample = Sample::Number(seconds(at));
+                self.put_for(about, Id::ApplicationReconciled, own.map(Text::from), sample);
+            }
         }
     }
 
@@ -456,15 +497,16 @@ impl<'a> One<'_, 'a> {
     fn history(&mut self) {
         let history = self.cluster.history;
         for (key, convergence) in history.convergence() {
-            let labels = |state: &'static str| -> [Text<'a>; 3] {
-                [key.tool.as_str().into(), key.source.as_str().into(), state.into()]
-            };
+            let own = self.cluster.name;
+            let about = key.destination.as_deref().unwrap_or(own);
+            let labels = |state| [own, key.tool.as_str(), &key.source, state].map(Text::from);
             if let Some(last) = convergence.last {
-                self.put(Id::Convergence, labels("done"), last.as_secs_f64());
+                let last = Sample::Number(last.as_secs_f64());
+                self.put_for(about, Id::Convergence, labels("done"), last);
             }
             if let Some(open) = convergence.open {
                 let lasts = self.now.duration_since(open).as_secs_f64();
-                self.put(Id::Convergence, labels("open"), lasts.max(0.0));
+                self.put_for(about, Id::Convergence, labels("open"), Sample::Number(lasts.max(0.0)));
             }
         }
         for (vanished, count) in history.vanished() {
@@ -472,9 +514,10 @@ impl<'a> One<'_, 'a> {
             self.put(Id::BackupsVanished, labels.map(|l| l.as_str().into()), count as f64);
         }
         for (key, took) in history.took() {
-            let labels = [self.cluster.name, key.tool.as_str(), &key.source].map(Text::from).to_vec();
-            let samples = self.page.0.entry(Id::ConvergenceDuration).or_default();
-            samples.push((labels, Sample::Histogram(took)));
+            let own = self.cluster.name;
+            let labels = [own, key.tool.as_str(), &key.source].map(Text::from);
+            let about = key.destination.as_deref().unwrap_or(own);
+            self.put_for(about, Id::ConvergenceDuration, labels, Sample::Histogram(took));
         }
         for (namespace, location, backups, emptied) in history.locations() {
             self.put(Id::LocationBackups, [namespace.into(), location.into()], backups as f64);

@@ -116,7 +116,12 @@ impl Exporter {
                 Client::try_from(config).map_err(|error| Error::Client(name.clone(), failure::chain(&error)))
             };
             let (client, probe) = (client(config.clone())?, client(config)?);
-            let cluster = Arc::new(Cluster::new(name.to_string(), settings.sources(), stale_after));
+            let cluster = Arc::new(Cluster::new(
+                name.to_string(),
+                settings.sources(),
+                stale_after,
+                settings.limits.destinations.clone(),
+            ));
             clusters.push(Reached { cluster, client, probe });
         }
         Ok(Self { clusters, settings })

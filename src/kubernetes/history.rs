@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Application, Backup, Detail, Flux, Kind, KindState, Object, Snapshot, Tool};
+use super::{Application, Backup, Destinations, Detail, Flux, Kind, KindState, Object, Snapshot, Tool};
 
 /// What is remembered of one cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +23,8 @@ pub struct SourceKey {
     pub tool: Tool,
     /// For Flux kind, namespace and name; for Argo CD the repository and what is followed in it.
     pub source: String,
+    /// The runner cluster in which it arrives, where that is another one than the one that tells it.
+    pub destination: Option<String>,
 }
 
 /// Namespace and name of a backup location.
@@ -114,7 +116,7 @@ const KNOWN: usize = 16;
 
 impl History {
     /// Takes in what is known now. Backups that were seen being deleted are forgotten by the snapshot.
-    pub fn fold(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
+    pub fn fold(&mut self, snapshot: &mut Snapshot, destinations: &Destinations, now: Timestamp) {
         let retired = snapshot.take_retired();
         let synced = |kind| *snapshot.state(kind) == KindState::Synced;
         let known = |kind| matches!(snapshot.state(kind), KindState::Synced | KindState::Absent);
@@ -123,7 +125,7 @@ impl History {
             self.flux(snapshot, now);
         }
         if synced(Kind::Application) {
-            self.argocd(snapshot, now);
+            self.argocd(snapshot, destinations, now);
         }
         if synced(Kind::Backup) {
             self.backups(snapshot, &retired, now);
@@ -206,7 +208,7 @@ impl History {
         self.sources.retain(|key, _| key.tool != Tool::Flux || present.contains(key));
     }
 
-    fn argocd(&mut self, snapshot: &Snapshot, now: Timestamp) {
+    fn argocd(&mut self, snapshot: &Snapshot, destinations: &Destinations, now: Timestamp) {
         type Compared<'a> = (Option<Timestamp>, &'a str, Member<'a>);
         let mut groups: BTreeMap<SourceKey, Vec<Compared<'_>>> = BTreeMap::new();
         for object in snapshot.of(Kind::Application) {
@@ -218,8 +220,11 @@ impl History {
             let Some(revision) = app.revision.as_deref() else { continue };
             let ready = settled(app).then_some(revision);
             let name = (object.namespace.clone(), object.name.clone());
-            let key = SourceKey { tool: Tool::Argocd, source: followed(app) };
-            groups.entry(key).or_default().push((app.reconciled, revision, Member { name, ready }));
+            groups.entry(argocd_key(app, destinations)).or_default().push((
+                app.reconciled,
+                revision,
+                Member { name, ready },
+            ));
         }
         for (key, compared) in &groups {
             let course = self.sources.entry(key.clone()).or_default();
@@ -244,13 +249,14 @@ impl History {
             course.step(&revision, None, &members, now);
         }
         // An application that cannot be compared now is no reason to forget; one that a person syncs from now on is.
-        let waited_for = |app: &Application, key: &SourceKey| app.autosync && followed(app) == key.source;
-        let any = |key: &SourceKey| {
-            snapshot
-                .of(Kind::Application)
-                .any(|o| matches!(&o.detail, Detail::Application(app) if waited_for(app, key)))
-        };
-        self.sources.retain(|key, _| key.tool != Tool::Argocd || groups.contains_key(key) || any(key));
+        let waited_for: BTreeSet<SourceKey> = snapshot
+            .of(Kind::Application)
+            .filter_map(|object| match &object.detail {
+                Detail::Application(app) if app.autosync => Some(argocd_key(app, destinations)),
+                _ => None,
+            })
+            .collect();
+        self.sources.retain(|key, _| key.tool != Tool::Argocd || waited_for.contains(key));
     }
 
     fn backups(&mut self, snapshot: &Snapshot, retired: &BTreeSet<Name>, now: Timestamp) {
@@ -310,7 +316,7 @@ fn on_its_way_out(snapshot: &Snapshot, namespace: &str, name: &str) -> bool {
 }
 
 fn flux_key(kind: Kind, namespace: &str, name: &str) -> SourceKey {
-    SourceKey { tool: Tool::Flux, source: format!("{kind}/{namespace}/{name}") }
+    SourceKey { tool: Tool::Flux, source: format!("{kind}/{namespace}/{name}"), destination: None }
 }
 
 fn converged(object: &Object, flux: &Flux) -> bool {
@@ -318,9 +324,12 @@ fn converged(object: &Object, flux: &Flux) -> bool {
     flux.ready.as_ref().is_some_and(current)
 }
 
-/// The repository of an application, and what it follows there.
-fn followed(app: &Application) -> String {
-    format!("{}@{}", app.repo, app.target)
+fn argocd_key(app: &Application, destinations: &Destinations) -> SourceKey {
+    SourceKey {
+        tool: Tool::Argocd,
+        source: format!("{}@{}", app.repo, app.target),
+        destination: destinations.elsewhere(app).map(str::to_owned),
+    }
 }
 
 fn settled(app: &Application) -> bool {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::Object;
+use super::{Destinations, Object};
 
 /// What is to be thought of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -117,6 +117,8 @@ reasons! {
     SyncUnknown = "sync_unknown", Unknown;
     /// Its health is not known.
     HealthUnknown = "health_unknown", Unknown;
+    /// It deploys to a cluster of which nobody said which one it is.
+    DestinationUnmapped = "destination_unmapped", Unknown;
     /// It is healthy because there is nothing of it.
     NothingDeployed = "nothing_deployed", Unknown;
     /// The source that it comes from is unknown.
@@ -163,6 +165,8 @@ reasons! {
     LocationMissing = "location_missing", Unhealthy;
     /// The live state is not the wanted one.
     OutOfSync = "out_of_sync", Unhealthy;
+    /// An operation runs for far too long.
+    OperationStuck = "operation_stuck", Unhealthy;
     /// The last operation failed.
     OperationFailed = "operation_failed", Unhealthy;
     /// Syncing failed.
@@ -227,6 +231,10 @@ pub struct Limits {
     pub location_interval: SignedDuration,
     /// How often Argo CD compares an application at least: resync and jitter.
     pub application_interval: SignedDuration,
+    /// How long an operation of Argo CD may run, its retries included.
+    pub operation: SignedDuration,
+    /// Which runner clusters the destinations of Argo CD are.
+    pub destinations: Destinations,
     /// How late a schedule may be: Velero looks once a minute, and backups queue.
     pub schedule_late: SignedDuration,
     /// How much longer than the schedule's interval the start of the newest completed backup may be ago: a backup takes its
@@ -257,6 +265,8 @@ impl Default for Limits {
             skew: SignedDuration::from_mins(5),
             location_interval: SignedDuration::from_secs(70),
             application_interval: SignedDuration::from_secs(180),
+            operation: SignedDuration::from_mins(15),
+            destinations: Destinations::default(),
             schedule_late: SignedDuration::from_mins(5),
             rpo_tolerance: SignedDuration::from_hours(2),
             rpo_unknown: SignedDuration::from_hours(26),

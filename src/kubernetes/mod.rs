@@ -3,6 +3,7 @@
 
 mod backups;
 mod cron;
+mod destination;
 mod history;
 mod judge;
 mod judgement;
@@ -15,6 +16,7 @@ mod snapshot;
 
 pub use backups::{ScheduleBackups, Standing, location, schedule_backups};
 pub use cron::Due;
+pub use destination::{Destination, Destinations};
 pub use history::{BUCKETS, Convergence, Durations, History, SourceKey, Vanished};
 pub use judge::judge;
 pub use judgement::{Judgement, Limits, Reason, Verdict};

@@ -167,6 +167,12 @@ pub struct Application {
     pub repo: String,
     /// The revision that it follows, of its sources, joined by a comma.
     pub target: String,
+    /// The folders in the repositories, of its sources, joined by a comma.
+    pub path: String,
+    /// The charts, of its sources, joined by a comma.
+    pub chart: String,
+    /// The cluster that it deploys to: the server's address, or its name in Argo CD.
+    pub cluster: String,
     /// Where it deploys to: the server's address, or the cluster's name, and the namespace.
     pub destination: String,
     /// It syncs by itself.
@@ -196,6 +202,8 @@ pub struct Application {
 pub struct Operation {
     /// Running, Terminating, Failed, Error, Succeeded.
     pub phase: String,
+    /// When it began; retries do not begin it anew.
+    pub started: Option<Timestamp>,
     /// It changed nothing.
     pub dry_run: bool,
     /// It waits for a retry.

@@ -172,7 +172,10 @@ fn restore(r: &Reader<'_>) -> Result<Restore, Unreadable> {
 
 /// One text, or the texts of a list, joined: applications have one source or several.
 fn one_or_many(one: Option<String>, many: Vec<String>) -> Option<String> {
-    if many.is_empty() { one.filter(|t| !t.is_empty()) } else { Some(many.join(",")) }
+    if many.is_empty() {
+        return one.filter(|t| !t.is_empty());
+    }
+    many.iter().any(|t| !t.is_empty()).then(|| many.join(","))
 }
 
 fn application(r: &Reader<'_>) -> Result<Application, Unreadable> {
@@ -182,6 +185,10 @@ fn application(r: &Reader<'_>) -> Result<Application, Unreadable> {
         sources.iter().map(|s| Ok(s.text(field)?.unwrap_or_default())).collect::<Result<Vec<_>, Unreadable>>()
     };
     let shown = |url: &str| without_credentials(url.strip_suffix(".git").unwrap_or(url));
+    let joined = |field: &str| {
+        let one = r.text(&format!("spec.source.{field}"))?;
+        Ok::<_, Unreadable>(one_or_many(one, each(field)?).unwrap_or_default())
+    };
     let repos = each("repoURL")?.iter().map(|url| shown(url)).collect();
     let cluster = match text("spec.destination.server")? {
         server if server.is_empty() => text("spec.destination.name")?,
@@ -198,6 +205,7 @@ fn application(r: &Reader<'_>) -> Result<Application, Unreadable> {
         None => None,
         Some(phase) => Some(Operation {
             phase,
+            started: r.time("status.operationState.startedAt")?,
             dry_run: r.bool("status.operationState.operation.sync.dryRun")?.unwrap_or(false),
             retrying: r.exists("status.operationState.finishedAt")?
                 && r.exists("status.operationState.retryCount")?,
@@ -211,9 +219,11 @@ fn application(r: &Reader<'_>) -> Result<Application, Unreadable> {
     Ok(Application {
         project: text("spec.project")?,
         repo: one_or_many(Some(shown(&text("spec.source.repoURL")?)), repos).unwrap_or_default(),
-        target: one_or_many(r.text("spec.source.targetRevision")?, each("targetRevision")?)
-            .unwrap_or_default(),
+        target: joined("targetRevision")?,
+        path: joined("path")?,
+        chart: joined("chart")?,
         destination: format!("{cluster}/{}", text("spec.destination.namespace")?),
+        cluster,
         autosync: r.exists("spec.syncPolicy.automated")?
             && r.bool("spec.syncPolicy.automated.enabled")?.unwrap_or(true),
         seen: r.exists("status")?,

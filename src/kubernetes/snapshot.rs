@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Detail, Kind, Object};
+use super::{Backup, Detail, Kind, Object, Schedule};
 
 /// How much of a kind is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +103,41 @@ impl Snapshot {
     /// How many objects of a kind there are.
     pub fn count(&self, kind: Kind) -> usize {
         self.objects.get(&kind).map_or(0, BTreeMap::len)
+    }
+
+    /// What objects need and is not here, each with one that needs it.
+    pub fn missing(&self) -> BTreeMap<String, String> {
+        let mut missing = BTreeMap::new();
+        for object in self.all() {
+            let namespace = &object.namespace;
+            let needed = match &object.detail {
+                Detail::Flux(flux) if [Kind::Kustomization, Kind::HelmRelease].contains(&object.kind) => {
+                    flux.source.as_ref().and_then(|source| {
+                        let kind = Kind::of_flux(&source.kind)?;
+                        let here = self.get(kind, &source.namespace, &source.name).is_some();
+                        (!here).then(|| format!("{kind} {}/{}", source.namespace, source.name))
+                    })
+                }
+                Detail::Schedule(Schedule { location, .. }) | Detail::Backup(Backup { location, .. }) => {
+                    let here = self.location(namespace, location.as_deref()).is_some();
+                    let name = location.as_deref().unwrap_or("default");
+                    (!here).then(|| format!("{} {namespace}/{name}", Kind::BackupStorageLocation))
+                }
+                _ => None,
+            };
+            let backups = (object.kind == Kind::Schedule
+                && self.within(Kind::Backup, namespace).next().is_none())
+            .then(|| format!("any {} in {namespace}", Kind::Backup));
+            for what in needed.into_iter().chain(backups) {
+                missing.entry(what).or_insert_with(|| format!("{} {namespace}/{}", object.kind, object.name));
+            }
+        }
+        missing
+    }
+
+    /// Whether everything of a kind is here: an object that is not does not exist.
+    pub(super) fn is_whole(&self, kind: Kind) -> bool {
+        matches!(self.state(kind), KindState::Synced | KindState::Absent)
     }
 
     /// Says how much of a kind is known.

@@ -1,7 +1,10 @@
 //! Argo CD 3.2 to 3.6.
 
 use serde_json::{Value, json};
-use switchyard::kubernetes::{Reason, Verdict};
+use switchyard::{
+    kubernetes::{Reason, Verdict},
+    model::SignedDuration,
+};
 
 use crate::scene::{Scene, time};
 
@@ -120,11 +123,32 @@ fn operation_succeeded_says_nothing_of_the_workload() {
 fn operations_are_judged_by_phase() {
     let operation = |value: Value| after(&[("/status/operationState", value)]);
     assert_eq!(operation(Value::Null), Reason::Ok, "nulled before each automatic operation");
-    assert_eq!(operation(json!({"phase": "Running"})), Reason::Running);
-    assert_eq!(operation(json!({"phase": "Terminating"})), Reason::Running);
-    let retry = json!({"phase": "Running", "finishedAt": "2026-11-21T02:59:00Z", "retryCount": 2,
+    for phase in ["Running", "Terminating"] {
+        let since = |time: &str| operation(json!({"phase": phase, "startedAt": time}));
+        assert_eq!(since("2026-11-21T02:59:00Z"), Reason::Running);
+        assert_eq!(since("2026-11-21T02:45:00Z"), Reason::Running);
+        assert_eq!(since("2026-11-21T02:44:59Z"), Reason::OperationStuck);
+        assert_eq!(since("2026-11-21T04:00:00Z"), Reason::InTheFuture);
+        assert_eq!(operation(json!({"phase": phase})), Reason::TimestampAbsent);
+    }
+    let mut patient = scene();
+    patient.limits.operation = SignedDuration::from_hours(1);
+    patient.set(
+        WEB,
+        "/status/operationState",
+        json!({"phase": "Running", "startedAt": "2026-11-21T02:10:00Z"}),
+    );
+    assert_eq!(patient.judge(WEB).reason, Reason::Running);
+    patient.limits.operation = SignedDuration::from_mins(15);
+    let judged = patient.judge(WEB);
+    assert_eq!((judged.reason, judged.verdict), (Reason::OperationStuck, Verdict::Unhealthy));
+    assert_eq!(judged.sentence, "an operation runs, since 50m00s, where 15m00s are allowed");
+    let mut retry = json!({"phase": "Running", "startedAt": "2026-11-21T02:50:00Z", "finishedAt": "2026-11-21T02:59:00Z", "retryCount": 2,
                        "message": "one or more objects failed to apply. Retrying attempt #2 at 2:59AM."});
-    assert_eq!(operation(retry), Reason::Retrying);
+    assert_eq!(operation(retry.clone()), Reason::Retrying);
+    // However often it is tried again, it began once.
+    retry["startedAt"] = json!("2026-11-21T01:50:00Z");
+    assert_eq!(operation(retry), Reason::OperationStuck);
     for phase in ["Failed", "Error"] {
         let here = json!({"phase": phase, "message": "hook failed", "syncResult": {"revision": REVISION}});
         assert_eq!(operation(here), Reason::OperationFailed);
@@ -141,6 +165,56 @@ fn operations_are_judged_by_phase() {
     assert_eq!(operation(json!({"phase": "Dancing"})), Reason::UnknownWord);
     // Written while the controller is down: it waits without expiry.
     assert_eq!(after(&[("/operation", json!({"sync": {"revision": "main"}}))]), Reason::Waiting);
+}
+
+#[test]
+fn no_operation_hides_that_a_workload_is_degraded() {
+    // Health is of what runs now. A sync that goes well shows Progressing, and Missing where nothing was yet.
+    let during = |health: &str, operation: Value| {
+        after(&[("/status/health/status", json!(health)), ("/status/operationState", operation)])
+    };
+    let running = json!({"phase": "Running", "startedAt": "2026-11-21T02:59:00Z"});
+    let retrying = json!({"phase": "Running", "startedAt": "2026-11-21T02:59:00Z",
+                          "finishedAt": "2026-11-21T02:59:30Z", "retryCount": 1});
+    for operation in [running, retrying, json!({"phase": "Dancing"}), json!({"phase": "Failed"})] {
+        assert_eq!(during("Degraded", operation.clone()), Reason::Degraded, "{operation}");
+        if operation["phase"] == "Running" {
+            for health in ["Progressing", "Missing", "Healthy"] {
+                assert!(matches!(during(health, operation.clone()), Reason::Running | Reason::Retrying));
+            }
+        }
+    }
+    // Nor does one that nobody takes up.
+    let waiting = [("/operation", json!({"sync": {}})), ("/status/health/status", json!("Degraded"))];
+    assert_eq!(after(&waiting), Reason::Degraded);
+}
+
+#[test]
+fn a_destination_of_which_nobody_said_which_cluster_it_is_is_not_known_to_be_well() {
+    let mut scene = scene();
+    let there = json!({"server": "https://10.9.8.7:6443", "namespace": "web"});
+    let judged = scene.set(WEB, "/spec/destination", there).judge(WEB);
+    assert_eq!((judged.reason, judged.verdict), (Reason::DestinationUnmapped, Verdict::Unknown));
+    assert!(
+        judged.sentence.contains("--argocd-destination https://10.9.8.7:6443=CLUSTER"),
+        "{}",
+        judged.sentence
+    );
+    scene.limits.destinations.insert("https://10.9.8.7:6443", "green".to_owned());
+    assert_eq!(scene.judge(WEB).reason, Reason::Ok);
+    // What is wrong with it is said first.
+    scene.limits.destinations = Default::default();
+    scene.set(WEB, "/status/health/status", json!("Degraded"));
+    assert_eq!(scene.judge(WEB).reason, Reason::Degraded);
+    // The cluster that Argo CD runs in, in all the ways it is called, unless somebody said another.
+    for own in [
+        json!({"name": "in-cluster"}),
+        json!({"server": "https://kubernetes.default.svc"}),
+        json!({"server": "https://kubernetes.default.svc/"}),
+        json!({"server": "https://kubernetes.default.svc:443"}),
+    ] {
+        assert_eq!(after(&[("/spec/destination", own.clone())]), Reason::Ok, "{own}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use switchyard::{
-    kubernetes::{Convergence, History, Kind, KindState, Object, Snapshot},
+    kubernetes::{Convergence, Destinations, History, Kind, KindState, Object, Snapshot},
     model::{SignedDuration, Timestamp},
 };
 
@@ -18,7 +18,7 @@ fn minute(minute: i64) -> Timestamp {
 
 /// One look at a scene.
 fn look(history: &mut History, scene: &Scene, at: Timestamp) -> Option<Convergence> {
-    history.fold(&mut scene.snapshot(), at);
+    history.fold(&mut scene.snapshot(), &scene.limits.destinations, at);
     first(history)
 }
 
@@ -307,7 +307,7 @@ impl Watched {
     }
 
     fn look(&mut self, at: i64) -> (u64, bool) {
-        self.history.fold(&mut self.snapshot, minute(at));
+        self.history.fold(&mut self.snapshot, &Destinations::default(), minute(at));
         let vanished = self.history.vanished().map(|(_, count)| count).sum();
         (vanished, self.history.locations().any(|(.., emptied)| emptied))
     }

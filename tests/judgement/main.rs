@@ -7,6 +7,7 @@ mod cron;
 mod flux;
 mod history;
 mod metrics;
+mod offline;
 mod pods;
 mod scene;
 mod velero;

@@ -16,7 +16,7 @@ use switchyard::{
         families::{FAMILIES, Type},
         metrics::{View, encode},
     },
-    kubernetes::{Detail, History, Kind, KindState, Limits, Snapshot},
+    kubernetes::{Destinations, Detail, History, Kind, KindState, Limits, Snapshot},
     model::Timestamp,
 };
 use switchyard_lab::exposition::Page;
@@ -25,16 +25,16 @@ use crate::scene::{NOW, Scene, time};
 
 /// One cluster that owns what it shows.
 #[derive(Debug, Default)]
-struct Owned {
-    name: &'static str,
-    snapshot: Snapshot,
-    history: History,
-    probe: Probe,
-    collectors: BTreeMap<Kind, Collector>,
+pub(crate) struct Owned {
+    pub(crate) name: &'static str,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) history: History,
+    pub(crate) probe: Probe,
+    pub(crate) collectors: BTreeMap<Kind, Collector>,
 }
 
 #[derive(Debug)]
-struct Shown(Vec<Owned>, Timestamp);
+struct Shown(Vec<Owned>, Limits, Timestamp);
 
 impl Collect for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -49,13 +49,17 @@ impl Collect for Shown {
                 collectors: owned.collectors.clone(),
             })
             .collect();
-        encode(&views, self.1, &Limits::default(), &mut encoder)
+        encode(&views, self.2, &self.1, &mut encoder)
     }
 }
 
 fn page(clusters: Vec<Owned>) -> Page {
+    shown(clusters, &Limits::default(), time(NOW))
+}
+
+pub(crate) fn shown(clusters: Vec<Owned>, limits: &Limits, now: Timestamp) -> Page {
     let mut registry = Registry::with_prefix("switchyard");
-    registry.register_collector(Box::new(Shown(clusters, time(NOW))));
+    registry.register_collector(Box::new(Shown(clusters, limits.clone(), now)));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("it can be written");
     Page::parse(&text)
@@ -97,8 +101,8 @@ fn full() -> Owned {
     let mut earlier = synced();
     add(&mut earlier, &before);
     add(&mut earlier, &Scene::of("velero.json"));
-    owned.history.fold(&mut earlier, time("2026-11-21T02:58:00Z"));
-    owned.history.fold(&mut owned.snapshot, time("2026-11-21T02:59:00Z"));
+    owned.history.fold(&mut earlier, &Destinations::default(), time("2026-11-21T02:58:00Z"));
+    owned.history.fold(&mut owned.snapshot, &Destinations::default(), time("2026-11-21T02:59:00Z"));
     owned.probe = Probe {
         up: Some(true),
         took: Duration::from_millis(12),
@@ -241,7 +245,11 @@ fn a_cluster_is_shown() {
         ("operation_phase", "Succeeded"),
         ("autosync", "true"),
         ("repo", "https://git.example.com/apps"),
-        ("destination", "https://10.96.0.1:443/web"),
+        ("target_revision", "main"),
+        ("path", "web"),
+        ("chart", ""),
+        ("object_cluster", "blue"),
+        ("destination", "https://kubernetes.default.svc/web"),
     ];
     assert_eq!(value("argocd_application_info", &app), Some(1.0));
     let name = "argocd_application_reconciled_timestamp_seconds";
@@ -433,12 +441,113 @@ fn two_clusters_that_write_to_one_bucket_are_seen() {
 #[test]
 fn an_open_convergence_shows_how_long_it_lasts() {
     let mut owned = of(&["flux.json"]);
-    owned.history.fold(&mut owned.snapshot, time("2026-11-21T02:30:00Z"));
+    owned.history.fold(&mut owned.snapshot, &Destinations::default(), time("2026-11-21T02:30:00Z"));
     let mut scene = Scene::of("flux.json");
     scene.set("GitRepository/apps", "/status/artifact/revision", json!("main@sha1:new"));
     add(&mut owned.snapshot, &scene);
-    owned.history.fold(&mut owned.snapshot, time("2026-11-21T02:40:00Z"));
+    owned.history.fold(&mut owned.snapshot, &Destinations::default(), time("2026-11-21T02:40:00Z"));
     let page = page(vec![owned]);
     let value = |state| page.value("switchyard_gitops_convergence_seconds", &[("state", state)]);
     assert_eq!((value("open"), value("done")), (Some(1200.0), None));
+}
+
+#[test]
+fn what_a_hub_says_of_other_clusters_counts_there() {
+    let mut limits = Limits::default();
+    for (destination, cluster) in [("https://green.example.com:443/", "green"), ("the-green-one", "green")] {
+        assert!(limits.destinations.insert(destination, cluster.to_owned()));
+    }
+    assert!(
+        !limits.destinations.clone().insert("https://green.example.com", "red".to_owned()),
+        "it is green"
+    );
+
+    // A hub with an application for itself, two for green, one for nobody knows whom; and an Argo CD in green of its own.
+    let mut scene = Scene::of("argocd.json");
+    for (name, destination) in [
+        ("near", json!({"name": "in-cluster", "namespace": "web"})),
+        ("far", json!({"server": "https://green.example.com", "namespace": "web"})),
+        ("far-by-name", json!({"name": "the-green-one", "namespace": "web"})),
+        ("stray", json!({"server": "https://10.9.8.7:6443", "namespace": "web"})),
+    ] {
+        scene.copy("Application/web", name);
+        scene.set(&format!("Application/{name}"), "/spec/destination", destination);
+    }
+    let fold = |owned: &mut Owned, scene: &Scene, at: &str| {
+        add(&mut owned.snapshot, scene);
+        owned.history.fold(&mut owned.snapshot, &limits.destinations, time(at));
+    };
+    let mut hub = Owned { name: "hub", snapshot: synced(), ..Owned::default() };
+    fold(&mut hub, &scene, "2026-11-21T02:30:00Z");
+    scene.set("Application/far", "/status/health/status", json!("Degraded"));
+    scene.set("Application/far-by-name", "/status/sync/revision", json!("b"));
+    fold(&mut hub, &scene, "2026-11-21T02:40:00Z");
+    let mut green = Owned { name: "green", snapshot: synced(), ..Owned::default() };
+    let mut own = Scene::of("argocd.json");
+    own.copy("Application/web", "far");
+    fold(&mut green, &own, "2026-11-21T02:40:00Z");
+
+    let page = shown(vec![hub, green], &limits, time(NOW));
+    let verdict = |cluster, name, verdict, reason| {
+        let labels = [
+            ("runner_cluster", cluster),
+            ("object_cluster", "hub"),
+            ("name", name),
+            ("verdict", verdict),
+            ("reason", reason),
+        ];
+        page.value("switchyard_object_verdict", &labels)
+    };
+    assert_eq!(verdict("hub", "web", "healthy", "ok"), Some(1.0));
+    assert_eq!(verdict("hub", "near", "healthy", "ok"), Some(1.0));
+    assert_eq!(verdict("green", "far", "unhealthy", "degraded"), Some(1.0));
+    assert_eq!(verdict("green", "far-by-name", "healthy", "ok"), Some(1.0));
+    // Nobody is told that it is well before it is known whom it is about.
+    assert_eq!(verdict("hub", "stray", "unknown", "destination_unmapped"), Some(1.0));
+    let all = |labels: &[(&str, &str)]| page.value("switchyard_object_verdict", labels);
+    assert_eq!(all(&[("runner_cluster", "hub")]), Some(3.0));
+    // What green says itself is beside it: an application of the same name is another one.
+    assert_eq!(all(&[("runner_cluster", "green")]), Some(4.0));
+    assert_eq!(all(&[("runner_cluster", "green"), ("object_cluster", "green"), ("name", "far")]), Some(1.0));
+    for name in ["application_info", "application_reconciled_timestamp_seconds"] {
+        let labels = [("runner_cluster", "green"), ("object_cluster", "hub"), ("name", "far")];
+        assert!(page.value(&format!("switchyard_argocd_{name}"), &labels).is_some(), "{name}");
+    }
+    let open = |cluster| {
+        let labels = [("runner_cluster", cluster), ("object_cluster", "hub"), ("state", "open")];
+        page.value("switchyard_gitops_convergence_seconds", &labels)
+    };
+    assert_eq!((open("hub"), open("green")), (None, Some(1200.0)), "it is green that waits");
+    // Every series is there once.
+    let series: Vec<&str> =
+        page.text().lines().filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series).collect();
+    let once: BTreeSet<&&str> = series.iter().filter(|s| !s.starts_with('#')).collect();
+    assert_eq!(series.iter().filter(|s| !s.starts_with('#')).count(), once.len());
+}
+
+#[test]
+fn labels_of_many_sources_have_an_end() {
+    let mut owned = of(&[]);
+    let mut scene = Scene::of("argocd.json");
+    let source = |number: usize| {
+        json!({
+            "repoURL": format!("https://git.example.com/{number}"), "path": "p".repeat(20), "targetRevision": "main",
+        })
+    };
+    scene.set("Application/web", "/spec/sources", (0..50).map(source).collect());
+    let chart = json!({"repoURL": "https://charts.example.com", "chart": "web", "targetRevision": "1.4.2"});
+    scene.copy("Application/web", "chart").set("Application/chart", "/spec/sources", json!([chart]));
+    add(&mut owned.snapshot, &scene);
+    let page = page(vec![owned]);
+    let line = page.text().lines().find(|line| line.contains("name=\"web\"") && line.contains("repo="));
+    let line = line.expect("it is shown");
+    assert!(line.len() < 1500 && line.contains('…'), "{line}");
+    let labels = [
+        ("name", "chart"),
+        ("repo", "https://charts.example.com"),
+        ("chart", "web"),
+        ("target_revision", "1.4.2"),
+        ("path", ""),
+    ];
+    assert_eq!(page.value("switchyard_argocd_application_info", &labels), Some(1.0));
 }

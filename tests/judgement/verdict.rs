@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{NOW, file};
 
-fn run(args: &[&str], input: &str) -> (i32, String, String) {
+pub(crate) fn run(args: &[&str], input: &str) -> (i32, String, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
         .arg("verdict")
         .args(args)
@@ -66,9 +66,18 @@ fn related_objects_come_from_all_files_and_standard_input() {
         json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
     };
     let schedules = pick(&["Schedule"]);
-    let (code, out, _) = run(&["--at", NOW, "-"], &schedules);
-    assert_eq!(code, 1);
-    assert!(out.contains("related_unseen"), "{out}");
+    // What is not given does not exist, and is named; in a part of a cluster it was not looked at.
+    let (code, out, err) = run(&["--at", NOW, "-"], &schedules);
+    assert!(code == 1 && out.contains("location_missing"), "{out}");
+    let said = "switchyard: not among the objects: BackupStorageLocation velero/default, which Schedule velero/daily \
+                needs; judged as if it did not exist: give it, too, or say --partial\n";
+    assert!(err.starts_with(said) && err.contains("any Backup in velero"), "{err}");
+    let (code, out, err) = run(&["--at", NOW, "--partial", "-"], &schedules);
+    assert!(code == 1 && out.contains("related_unseen"), "{out}");
+    assert!(
+        err.contains("BackupStorageLocation velero/default") && err.contains("it was not looked at"),
+        "{err}"
+    );
     // Several documents, one after the other.
     let all = format!("{schedules}\n{}", pick(&["Backup", "BackupStorageLocation"]));
     let (code, out, _) = run(&["--at", NOW, "-"], &all);
@@ -107,6 +116,17 @@ fn what_is_accepted_is_accepted() {
     let (code, out, _) = run(&["--at", NOW, "-"], &app);
     assert!(code == 1 && out.contains("manual_sync"), "{out}");
     assert_eq!(run(&["--at", NOW, "--accept-manual-sync", "-"], &app).0, 0);
+
+    let mut far: Value = serde_json::from_str(&read("argocd.json")).unwrap();
+    far["spec"]["destination"] = json!({"name": "green", "namespace": "web"});
+    let far = far.to_string();
+    let (code, out, _) = run(&["--at", NOW, "-"], &far);
+    assert!(code == 1 && out.contains("destination_unmapped"), "{out}");
+    assert_eq!(run(&["--at", NOW, "--argocd-destination", "green=green", "-"], &far).0, 0);
+    let twice = ["--argocd-destination", "green=green", "--argocd-destination", "green=red", "-"];
+    let (code, _, err) = run(&twice, &far);
+    assert!(code == 2 && err.contains("--argocd-destination names two clusters for green"), "{err}");
+    assert_eq!(run(&["--argocd-destination", "green", "-"], &far).0, 2);
 
     let at = "2026-11-21T03:10:00Z";
     let (code, out, _) = run(&["--at", at, &path("flux.json")], "");

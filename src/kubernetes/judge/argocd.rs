@@ -3,8 +3,8 @@
 //! `reconciledAt` is the heartbeat of the controller. It says nothing of the destination cluster: a dead one stays
 //! Synced, Healthy and freshly reconciled, which only a probe of its API shows.
 
-use super::{At, ok, unknown_word};
-use crate::kubernetes::{Application, Judgement, Operation, Reason};
+use super::{At, ok, show, unknown_word};
+use crate::kubernetes::{Application, Destination, Judgement, Operation, Reason};
 
 pub(super) fn application(app: &Application, at: &At<'_>) -> Judgement {
     if !app.seen {
@@ -36,7 +36,11 @@ pub(super) fn application(app: &Application, at: &At<'_>) -> Judgement {
         Some("OutOfSync") => false,
         Some(other) => return unknown_word("status.sync.status", other),
     };
-    if let Some(judged) = app.operation.as_ref().and_then(|op| operation(op, app, synced)) {
+    // First of all: Degraded is said of what runs now. A rollout on its way is Progressing, also while an operation runs.
+    if app.health.as_deref() == Some("Degraded") {
+        return Judgement::new(Reason::Degraded, "a workload is degraded");
+    }
+    if let Some(judged) = app.operation.as_ref().and_then(|op| operation(op, app, synced, at)) {
         return judged;
     }
     if app.requested {
@@ -45,26 +49,21 @@ pub(super) fn application(app: &Application, at: &At<'_>) -> Judgement {
     if let Some((kind, message)) = error(&["SyncError", "DeletionError"]) {
         return Judgement::new(Reason::SyncFailed, format!("{kind}: {message}"));
     }
-    let health = match app.health.as_deref() {
-        Some("Healthy") => None,
-        Some("Degraded") => Some(Judgement::new(Reason::Degraded, "a workload is degraded")),
-        Some("Missing") => Some(Judgement::new(Reason::Missing, "something of it is not in the cluster")),
-        Some("Progressing") => Some(Judgement::new(Reason::Rollout, "its workloads are not there yet")),
-        Some("Suspended") => Some(Judgement::new(Reason::Suspended, "a workload of it is suspended")),
-        None | Some("Unknown") => Some(Judgement::new(Reason::HealthUnknown, "its health is not known")),
-        Some(other) => Some(unknown_word("status.health.status", other)),
-    };
-    match health {
-        Some(health) if health.reason == Reason::Degraded => return health,
-        // Without sync a health proves nothing: what is not deployed counts as healthy.
-        _ if !synced => {
-            let health = app.health.as_deref().unwrap_or("not known");
-            let text =
-                format!("the live state is not the wanted one; health is {health}, which proves nothing");
-            return Judgement::new(Reason::OutOfSync, text);
+    // Without sync a health proves nothing: what is not deployed counts as healthy.
+    if !synced {
+        let health = app.health.as_deref().unwrap_or("not known");
+        let text = format!("the live state is not the wanted one; health is {health}, which proves nothing");
+        return Judgement::new(Reason::OutOfSync, text);
+    }
+    match app.health.as_deref() {
+        Some("Healthy") => {}
+        Some("Missing") => {
+            return Judgement::new(Reason::Missing, "something of it is not in the cluster");
         }
-        Some(health) => return health,
-        None => {}
+        Some("Progressing") => return Judgement::new(Reason::Rollout, "its workloads are not there yet"),
+        Some("Suspended") => return Judgement::new(Reason::Suspended, "a workload of it is suspended"),
+        None | Some("Unknown") => return Judgement::new(Reason::HealthUnknown, "its health is not known"),
+        Some(other) => return unknown_word("status.health.status", other),
     }
     if app.resources == 0 {
         return Judgement::new(Reason::NothingDeployed, "it is Synced and Healthy, and manages no resource");
@@ -73,18 +72,42 @@ pub(super) fn application(app: &Application, at: &At<'_>) -> Judgement {
         let text = "it is Synced and Healthy, and does not sync by itself: a person must";
         return Judgement::new(Reason::ManualSync, text);
     }
+    if at.limits.destinations.of(app) == Destination::Unmapped {
+        let text = format!(
+            "it is Synced and Healthy in {}, and nobody said which cluster that is: name it with \
+             --argocd-destination {}=CLUSTER",
+            app.cluster, app.cluster
+        );
+        return Judgement::new(Reason::DestinationUnmapped, text);
+    }
     ok("it is Synced and Healthy; whether its destination lives it does not say")
 }
 
 /// What the last operation says of the application; `None` when nothing.
-fn operation(op: &Operation, app: &Application, synced: bool) -> Option<Judgement> {
+fn operation(op: &Operation, app: &Application, synced: bool, at: &At<'_>) -> Option<Judgement> {
     let message = if op.message.is_empty() { String::new() } else { format!(": {}", op.message) };
     match op.phase.as_str() {
-        "Running" if op.retrying => {
-            Some(Judgement::new(Reason::Retrying, format!("an operation failed and is tried again{message}")))
+        "Running" | "Terminating" => {
+            let Some(started) = op.started else {
+                let text = "an operation runs, and status.operationState.startedAt is absent";
+                return Some(Judgement::new(Reason::TimestampAbsent, text));
+            };
+            if let Some(wrong) = at.future("status.operationState.startedAt", started) {
+                return Some(wrong);
+            }
+            let age = at.age(started);
+            let (reason, doing) = match op.phase.as_str() {
+                "Terminating" => (Reason::Running, "an operation is being ended"),
+                _ if op.retrying => (Reason::Retrying, "an operation failed and is tried again"),
+                _ => (Reason::Running, "an operation runs"),
+            };
+            let limit = at.limits.operation;
+            let (reason, late) = match age > limit {
+                true => (Reason::OperationStuck, format!(", where {} are allowed", show(limit))),
+                false => (reason, String::new()),
+            };
+            Some(Judgement::new(reason, format!("{doing}, since {}{late}{message}", show(age))))
         }
-        "Running" => Some(Judgement::new(Reason::Running, format!("an operation runs{message}"))),
-        "Terminating" => Some(Judgement::new(Reason::Running, "an operation is being ended")),
         // A failed one of an older revision is history once the application is in sync.
         "Failed" | "Error"
             if !op.dry_run && (!synced || op.revision.is_none() || op.revision == app.revision) =>

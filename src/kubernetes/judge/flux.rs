@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::{At, ok, show, unknown_word};
 use crate::kubernetes::{
-    Condition, Detail, Flux, Judgement, Kind, KindState, Object, Reason, Verdict, object::token_time,
+    Condition, Detail, Flux, Judgement, Kind, Object, Reason, Verdict, object::token_time,
 };
 
 /// A health check runs at least so long, whatever spec.timeout says.
@@ -213,7 +213,7 @@ fn source<'a>(object: &Object, flux: &Flux, at: &At<'a>) -> Result<&'a Flux, Jud
         return Err(Judgement::new(Reason::RelatedUnseen, text));
     };
     let Some(found) = at.related.get(kind, &reference.namespace, &reference.name) else {
-        return Err(if *at.related.state(kind) == KindState::Synced {
+        return Err(if at.related.is_whole(kind) {
             Judgement::new(Reason::SourceMissing, format!("its source {name} does not exist"))
         } else {
             Judgement::new(Reason::RelatedUnseen, format!("its source {name} was not looked at"))

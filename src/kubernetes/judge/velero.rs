@@ -69,7 +69,7 @@ fn other_writer<'a>(object: &Object, location: &Location, at: &At<'a>) -> Option
 }
 
 fn all_seen(kind: Kind, at: &At<'_>) -> bool {
-    *at.related.state(kind) == KindState::Synced
+    at.related.is_whole(kind)
 }
 
 /// What is wrong with the location that is used; `None` when it is well, or nothing is known of it.
