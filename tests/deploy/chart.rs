@@ -1,7 +1,7 @@
 //! The chart: what it renders, refuses and packs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -27,6 +27,32 @@ fn what_is_missing_or_misspelt_is_refused_with_the_mend() {
         ("responder.config=x,responder.replicas=2", "several need PostgreSQL"),
         ("responder.config=x,responder.replica=2", "replica"),
         ("responder.enabled=false,exporter.enabled=true", "exporter.runnerCluster"),
+        (
+            "responder.enabled=false,exporter.enabled=true,exporter.clusters[0].context=a,exporter.clusters[0].runnerCluster=blue",
+            "exporter.kubeconfigSecret",
+        ),
+        (
+            "responder.enabled=false,exporter.enabled=true,exporter.runnerCluster=blue,exporter.kubeconfigSecret=clusters",
+            "exporter.kubeconfigSecret and exporter.clusters",
+        ),
+        (
+            "responder.enabled=false,exporter.enabled=true,exporter.runnerCluster=blue,exporter.kubeconfigSecret=a,exporter.clusters[0].context=a,exporter.clusters[0].runnerCluster=a",
+            "leave exporter.runnerCluster empty",
+        ),
+        (
+            "responder.enabled=false,exporter.enabled=true,exporter.kubeconfigSecret=a,exporter.clusters[0].context=a,exporter.clusters[0].runnerCluster=blue,exporter.clusters[1].context=b,exporter.clusters[1].runnerCluster=blue",
+            "two contexts have one runnerCluster",
+        ),
+        ("exporter.clusters[0].context=a", "runnerCluster"),
+        (
+            "exporter.clusters[0].context=a,exporter.clusters[0].runnerCluster=A",
+            "/exporter/clusters/0/runnerCluster",
+        ),
+        ("exporter.extraEnv[0].name=A,exporter.extraEnv[0].valuefrom=b", "'valuefrom' not allowed"),
+        (
+            "responder.enabled=false,podMonitor.enabled=true,podMonitor.fleet=rnd,podMonitor.selector.a=b",
+            "podMonitor.runnerCluster",
+        ),
         ("responder.enabled=false,exporter.enabled=true,exporter.tools={argo}", "exporter"),
         ("responder.config=x,alertmanagerConfig.enabled=true", "alertmanagerConfig.tokenSecret.name"),
         ("responder.config=x,podMonitor.enabled=true", "podMonitor.selector"),
@@ -139,63 +165,6 @@ fn the_exporters_rights_in_the_chart_are_those_of_deploy_rbac() {
     );
 }
 
-#[test]
-fn every_pod_runs_without_rights() {
-    for values in variants() {
-        let Some(objects) = variant(&values) else { return };
-        for deployment in of_kind(&objects, "Deployment") {
-            let name = &deployment["metadata"]["name"];
-            let pod = &deployment["spec"]["template"]["spec"];
-            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
-            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
-            let containers = [&pod["initContainers"], &pod["containers"]];
-            for container in containers.iter().filter_map(|list| list.as_array()).flatten() {
-                let security = &container["securityContext"];
-                assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
-                assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{name}");
-                // gitlab-runner writes where it likes.
-                if container["name"] != "runner" {
-                    assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
-                    flags_exist(name, container);
-                }
-            }
-        }
-    }
-}
-
-/// Every flag exists, and is given once.
-fn flags_exist(name: &Value, container: &Value) {
-    let args: Vec<&str> = container["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
-    let output = Command::new(env!("CARGO_BIN_EXE_switchyard")).args([args[0], "--help"]).output().unwrap();
-    let help = said(&output);
-    let mut given = BTreeSet::new();
-    for arg in &args[1..] {
-        let flag = arg.split('=').next().unwrap();
-        assert!(given.insert(flag) || flag == "--runner-pods", "{name}: {flag} is given twice");
-        assert!(help.contains(flag), "{name}: {flag} is no flag of {}", args[0]);
-    }
-}
-
-/// Only the exporter asks an API server; what a runner's executor may do is an account of its own.
-#[test]
-fn tokens_of_the_api_server_are_only_where_they_are_used() {
-    for values in variants() {
-        let Some(objects) = variant(&values) else { return };
-        for deployment in of_kind(&objects, "Deployment") {
-            let (name, pod) = (&deployment["metadata"]["name"], &deployment["spec"]["template"]["spec"]);
-            let account = !pod["serviceAccountName"].is_null();
-            let (wanted, exporter) = match pod["containers"][0]["name"].as_str().unwrap() {
-                "switchyard" => (json!(false), false),
-                "exporter" => (Value::Null, true),
-                "runner" => (if account { Value::Null } else { json!(false) }, false),
-                other => panic!("{other}"),
-            };
-            assert_eq!(pod["automountServiceAccountToken"], wanted, "{name}");
-            assert!(!exporter || account, "{name}");
-        }
-    }
-}
-
 /// With a web.yml every way to the listener follows: the file, the probes, who scrapes, who sends.
 #[test]
 fn tls_of_responder_and_exporter_reaches_all_who_ask_them() {
@@ -250,14 +219,15 @@ fn the_network_policy_names_every_destination() {
         };
         of_kind(objects, "NetworkPolicy").iter().map(policy).collect()
     };
-    let set =
-        "exporter.enabled=true,exporter.runnerCluster=blue,responder.config=x,networkPolicy.enabled=true";
+    let set = "exporter.enabled=true,exporter.runnerCluster=blue,responder.config=x,networkPolicy.enabled=true,\
+               runner.enabled=true,runner.configSecret=a";
     let Some(defaults) = rendered(&["--set", set]) else { return };
     let defaults = defaults.unwrap();
-    // DNS by UDP and TCP; GitLab, Prometheus, Alertmanager, PostgreSQL; the API server.
+    // DNS by UDP and TCP; the API server; GitLab, Prometheus, Alertmanager, PostgreSQL.
     let wanted = [
         ("exporter".to_owned(), vec![vec![53, 53], vec![443, 6443]]),
         ("responder".to_owned(), vec![vec![53, 53], vec![443], vec![9090], vec![9093], vec![5432]]),
+        ("runner".to_owned(), vec![vec![53, 53], vec![443], vec![443, 6443]]),
     ];
     assert_eq!(ports(&defaults), BTreeMap::from(wanted));
 

@@ -1,14 +1,15 @@
 //! A real API server takes what the chart renders.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::json;
 use switchyard_lab::{
+    exporter::Exporter,
     kubernetes::{Crds, Kubernetes, kubeconfig},
     parts::or_skip,
 };
 
-use super::{chart, helm, of_kind, said, variant, variants};
+use super::{chart, commands, helm, of_kind, rendered, root, said, variant, variants};
 
 /// Every object of every variant as the API server judges it, then installed by Helm itself.
 #[tokio::test]
@@ -90,4 +91,85 @@ async fn every_pod_may_run_in_a_restricted_namespace() {
         }
     }
     assert!(tried > 4, "{tried}");
+}
+
+/// As the chart's README says it: the rights, the kubeconfig with its files, the arguments that the chart makes. The real
+/// exporter reads both clusters with them, and lacks no right.
+#[tokio::test]
+async fn one_exporter_reads_several_clusters_as_the_readme_says() {
+    let Some(kubernetes) = or_skip(Kubernetes::start().await) else { return };
+    kubernetes.install(&Crds::ALL).await.unwrap();
+    kubernetes.apply_file(&root().join("deploy/rbac/exporter.yaml")).await.unwrap();
+    let page = fs::read_to_string(chart().join("README.md")).unwrap();
+    let (_, section) = page.split_once("## Several clusters from one exporter").unwrap();
+    let (_, config) = section.split_once("```yaml\n").unwrap();
+    let (config, _) = config.split_once("```").unwrap();
+
+    // The Secret as kubelet mounts it.
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config.to_owned();
+    for cluster in ["blue", "green"] {
+        let there = format!("https://api.{cluster}.example.com:6443");
+        assert!(config.contains(&there), "{config}");
+        config = config.replace(&there, &format!("https://{}", kubernetes.address()));
+        let token = kubernetes.token("switchyard", "switchyard-exporter").await.unwrap();
+        fs::write(dir.path().join(format!("{cluster}-token")), token).unwrap();
+        fs::copy(kubernetes.ca_file(), dir.path().join(format!("{cluster}-ca.crt"))).unwrap();
+    }
+    fs::write(dir.path().join("kubeconfig"), config).unwrap();
+
+    let install = commands(section).into_iter().find(|words| words[0] == "helm").unwrap();
+    let more: Vec<&str> = install.iter().skip_while(|word| *word != "--set").map(String::as_str).collect();
+    let Some(objects) = rendered(&more) else { return };
+    let objects = objects.unwrap();
+    assert!(of_kind(&objects, "ClusterRole").is_empty(), "no rights where it reads nothing");
+    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "switchyard-clusters");
+    let mount = pod["containers"][0]["volumeMounts"][0]["mountPath"].as_str().unwrap();
+    let (place, own) = (dir.path().display().to_string(), ["exporter", "--web.listen-address=0.0.0.0:9799"]);
+    let args = pod["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+    let args: Vec<String> =
+        args.filter(|arg| !own.contains(arg)).map(|arg| arg.replace(mount, &place)).collect();
+
+    let logs = tempfile::tempdir().unwrap();
+    let mut exporter =
+        Exporter::start(Path::new(env!("CARGO_BIN_EXE_switchyard")), &args, logs.path()).await.unwrap();
+    for cluster in ["blue", "green"] {
+        let of = [("runner_cluster", cluster)];
+        exporter.until("switchyard_cluster_api_up", &of, Some(1.0)).await.unwrap();
+        let page = exporter.metrics().await.unwrap();
+        let collectors =
+            page.text().lines().filter(|line| line.starts_with("switchyard_exporter_collector_up{"));
+        let count = collectors.filter(|line| line.contains(&format!("{cluster:?}"))).count();
+        assert!(count > 8, "{count}");
+        // Everything is read: no right is missing.
+        exporter.until("switchyard_exporter_collector_up", &of, Some(count as f64)).await.unwrap();
+    }
+    exporter.terminate().await.unwrap();
+}
+
+/// The commands of the chart's README, as far as they are Helm's: the chart takes their values.
+#[test]
+fn the_helm_commands_of_the_readme_work() {
+    let page = fs::read_to_string(chart().join("README.md")).unwrap();
+    let installs: Vec<Vec<String>> =
+        commands(&page).into_iter().filter(|words| words[0] == "helm" && words[1] == "install").collect();
+    assert!(installs.len() >= 4, "{installs:?}");
+    let dir = tempfile::tempdir().unwrap();
+    // What the README says that this file holds.
+    let text = fs::read_to_string(root().join("deploy/config/switchyard.toml")).unwrap();
+    let values = json!({ "responder": { "config": text, "existingSecret": "switchyard" } });
+    fs::write(dir.path().join("responder.yaml"), values.to_string()).unwrap();
+    for install in installs {
+        let words = install.iter().map(|word| match word.as_str() {
+            "install" => "template".to_owned(),
+            "deploy/helm/switchyard" => chart().display().to_string(),
+            "responder.yaml" => dir.path().join("responder.yaml").display().to_string(),
+            other => other.to_owned(),
+        });
+        let mut words: Vec<String> = words.skip(1).collect();
+        words.push("--kube-version=1.36.3".to_owned());
+        let Some(output) = helm(&words.iter().map(String::as_str).collect::<Vec<_>>()) else { return };
+        assert!(output.status.success(), "{install:?}: {}", said(&output));
+    }
 }

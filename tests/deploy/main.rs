@@ -1,5 +1,5 @@
-//! What `deploy/` ships: the chart in every variant against a real API server, the rules and rights in it, the compose
-//! file with its Prometheus and Alertmanager, the units, the image.
+//! What `deploy/` ships: the chart in every variant against a real API server, the rules and rights in it, its pods and its route
+//! by the Prometheus operator's own code, the compose folder as Compose reads it and as it runs, the units, the image.
 
 #![expect(clippy::unwrap_used, reason = "a broken laboratory ends the test")]
 
@@ -7,6 +7,8 @@ mod chart;
 mod cluster;
 mod compose;
 mod machine;
+mod pods;
+mod route;
 
 use std::{
     fs,
@@ -79,4 +81,29 @@ fn variant(values: &Path) -> Option<Vec<Value>> {
 
 fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// The commands in the `sh` blocks of a page, as words.
+fn commands(page: &str) -> Vec<Vec<String>> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
+    let lines = blocks.flat_map(|block| {
+        let whole = block.replace("\\\n", " ");
+        whole.lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    let lines = lines.filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    // Quotes hold words together; nothing here nests them.
+    let words = |line: String| {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' | '"' => quoted = !quoted,
+                c if c.is_whitespace() && !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    };
+    lines.map(words).collect()
 }

@@ -74,6 +74,24 @@ topologySpreadConstraints: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
+{{/* Takes the values of a component, its name, and what its labels are made of. */}}
+{{- define "switchyard.budget" -}}
+{{- if .values.podDisruptionBudget.enabled }}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .name }}
+  namespace: {{ .of.root.Release.Namespace }}
+  labels: {{- include "switchyard.labels" .of | nindent 4 }}
+spec:
+  minAvailable: {{ .values.podDisruptionBudget.minAvailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels: {{- include "switchyard.selector" .of | nindent 6 }}
+{{- end }}
+{{- end -}}
+
 {{/* The listener of a role of ours. Takes the values of the component and the default path of its probe. */}}
 {{- define "switchyard.probe" -}}
 {{- if .values.webConfigSecret -}}
