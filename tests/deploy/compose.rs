@@ -12,11 +12,11 @@ use switchyard_lab::parts::{Flavour, or_skip};
 
 use super::{root, said, yaml};
 
-fn here() -> PathBuf {
+pub(crate) fn here() -> PathBuf {
     root().join("deploy/compose")
 }
 
-fn service(name: &str) -> Value {
+pub(crate) fn service(name: &str) -> Value {
     let service = yaml(&here().join("compose.yml"))["services"][name].clone();
     assert!(service.is_object(), "no service {name}");
     service
@@ -145,4 +145,46 @@ fn the_versions_are_those_of_the_tests() {
     let module = tested("prometheus");
     let version = module.strip_prefix('3').unwrap();
     assert_eq!(image("prometheus"), format!("prom/prometheus:v3.{version}"));
+}
+
+/// As `docker compose` reads it, by the library that it reads it with.
+#[test]
+fn compose_understands_every_line() {
+    let Some(tool) = or_skip(Flavour::Pinned.find("compose-check", "compose-check").map_err(Into::into))
+    else {
+        return;
+    };
+    let check = |file: &Path| {
+        let output = Command::new(&tool).arg(file).current_dir(here()).output().unwrap();
+        (output.status.success(), said(&output))
+    };
+    let (good, text) = check(&here().join("compose.yml"));
+    assert!(good, "{text}");
+    let read: Value = serde_saphyr::from_str(&text).unwrap();
+    let services = yaml(&here().join("compose.yml"))["services"].clone();
+    for (name, service) in services.as_object().unwrap() {
+        let read = &read["services"][name];
+        assert_eq!(read["image"], service["image"], "{name}");
+        assert_eq!(read["command"], service["command"], "{name}");
+        let count = |value: &Value| value["volumes"].as_array().unwrap().len();
+        assert_eq!(count(read), count(service), "{name}");
+        for volume in read["volumes"].as_array().unwrap().iter().filter(|volume| volume["type"] == "bind") {
+            let source = volume["source"].as_str().unwrap();
+            assert!(source.contains("/secrets") || Path::new(source).exists(), "{source} is not there");
+            assert_eq!(volume["read_only"], true, "{source}");
+        }
+    }
+    // It looks: at names, and at what refers to what.
+    let text = fs::read_to_string(here().join("compose.yml")).unwrap();
+    for (from, to, why) in [
+        ("read_only: true\n", "readonly: true\n", "readonly"),
+        ("store-owner: {", "store-owners: {", "store-owners"),
+        ("store:/var/lib", "stores:/var/lib", "stores"),
+    ] {
+        let wrong = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(wrong.path(), text.replace(from, to)).unwrap();
+        let (good, said) = check(wrong.path());
+        assert!(!good && said.contains(why), "{from}: {said}");
+    }
 }

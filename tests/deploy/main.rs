@@ -6,6 +6,7 @@
 mod chart;
 mod cluster;
 mod compose;
+mod compose_run;
 mod machine;
 mod pods;
 mod route;
