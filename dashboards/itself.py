@@ -97,10 +97,11 @@ def itself():
         row(
             "Loop", 8,
             series(
-                "Passes", "Passes of the loop, and those that could not be finished.",
+                "Passes", "Passes of the loop, those that could not be finished, and periods in which none began.",
                 [
                     query(rate("switchyard_passes_total", "instance"), "{{instance}}"),
                     query(rate("switchyard_pass_failures_total", "instance"), "{{instance}} failed"),
+                    query(rate("switchyard_periods_missed_total", "instance"), "{{instance}} missed"),
                 ],
                 width=8, unit="ops",
             ),

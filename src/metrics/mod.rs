@@ -99,6 +99,8 @@ pub struct Metrics {
     pub passes: Counter,
     /// Passes that could not be finished.
     pub pass_failures: Counter,
+    /// Periods in which none began.
+    pub periods_missed: Counter,
     /// How long they took.
     pub pass_duration: Histogram,
     /// When the last pass began.
@@ -139,6 +141,7 @@ impl Metrics {
             gitlab_rate_limit_remaining: Family::default(),
             passes: Counter::default(),
             pass_failures: Counter::default(),
+            periods_missed: Counter::default(),
             pass_duration: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
             pass_last_attempt: Seconds::default(),
             pass_last_success: Seconds::default(),
@@ -205,6 +208,11 @@ impl Metrics {
         );
         r.register("passes", "Passes of the decision loop", self.passes.clone());
         r.register("pass_failures", "Passes that could not be finished", self.pass_failures.clone());
+        r.register(
+            "periods_missed",
+            "Whole periods of the loop in which no pass began",
+            self.periods_missed.clone(),
+        );
         r.register_with_unit("pass_duration", "Time that passes took", seconds(), self.pass_duration.clone());
         r.register_with_unit(
             "pass_last_timestamp",

@@ -161,7 +161,12 @@ impl<W: World> Reconciler<W> {
 
     /// Runs until `shutdown`; the step in flight is finished and recorded first.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut last = None;
         while !shutdown.is_cancelled() {
+            let (began, period) = (tokio::time::Instant::now(), self.setup.borrow().period);
+            if let Some((before, period)) = last.replace((began, period)) {
+                self.metrics.periods_missed.inc_by(missed(began - before, period));
+            }
             let wake = match self.pass(&shutdown).await {
                 Ok(wake) => wake,
                 Err(PassError(crate::store::Error::Closed)) => {
@@ -459,6 +464,12 @@ fn lose(pass: &mut FleetPass, decision: &Decision, lost: &Committed) {
     pass.answers.clear();
 }
 
+/// The whole periods without a beginning, when so much time lies between those of two passes.
+fn missed(between: Duration, period: Duration) -> u64 {
+    let periods = between.as_nanos() / period.as_nanos().max(1);
+    u64::try_from(periods).unwrap_or(u64::MAX).saturating_sub(1)
+}
+
 /// From `now` to `at`, nothing when that is past.
 fn until(now: Timestamp, at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
@@ -473,6 +484,14 @@ fn may_act(pass: &FleetPass) -> bool {
 mod tests {
     use super::*;
     use crate::model::Generation;
+
+    #[test]
+    fn a_period_is_missed_when_the_next_one_is_over_without_a_pass() {
+        let missed = |ms| missed(Duration::from_millis(ms), Duration::from_secs(10));
+        // A pass begins a period after the end of the one before.
+        assert_eq!([0, 9_999, 10_000, 19_999].map(missed), [0; 4]);
+        assert_eq!([20_000, 29_999, 30_000, 100_000].map(missed), [1, 1, 2, 9]);
+    }
 
     #[test]
     fn a_decision_that_does_not_count_leaves_no_pass_that_says_decided() {

@@ -1,4 +1,4 @@
-//! Clients that speak the protocols, and mean harm: whatever they do, the loop goes on, metrics are shown and a webhook is
+//! Clients that speak the protocols, and mean harm: whatever they do, the loop keeps its period, metrics are shown and a webhook is
 //! taken.
 
 use switchyard_lab::wait::PATIENCE;
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    hostile::{closed_until, connect, goes_on},
+    hostile::{closed_until, connect, goes_on, keeps_its_period, victim},
     stage::Stage,
 };
 
@@ -70,7 +70,7 @@ fn flood(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_http2_frames_keep_nobody_out() {
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&[]).await;
     let all = END_STREAM | END_HEADERS;
     let mut attack = JoinSet::new();
@@ -83,7 +83,7 @@ async fn floods_of_http2_frames_keep_nobody_out() {
     });
     flood(&mut attack, &stage, 65_535, |_| frame(6, 0, 0, &[0; 8]));
     flood(&mut attack, &stage, 65_535, settings);
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
     let memory = stage.metric("process_resident_memory_bytes", &[]).await.unwrap();
     assert!(memory < 300e6, "{memory} bytes");
     attack.shutdown().await;
@@ -93,7 +93,7 @@ async fn floods_of_http2_frames_keep_nobody_out() {
 /// A window of nothing lets every answer wait for ever, while the connection itself is as lively as can be.
 #[tokio::test]
 async fn who_gives_its_answers_no_window_is_cut_off_and_keeps_no_place() {
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&["--web.max-connections=8", "--web.slow-timeout=2s"]).await;
     let ask = async || {
         let mut stream = connect(&stage).await;
@@ -111,7 +111,7 @@ async fn who_gives_its_answers_no_window_is_cut_off_and_keeps_no_place() {
     for _ in 0..24 {
         many.push(ask().await);
     }
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
 }
 
 /// What a proxy could take for one request and Switchyard for two, or the other way round.
@@ -146,7 +146,7 @@ async fn a_request_with_two_lengths_is_refused_and_ends_its_connection() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order_and_keep_nobody_out() {
     const MANY: usize = 500;
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&[]).await;
     let mut stream = connect(&stage).await;
     let (mut reader, mut writer) = stream.split();
@@ -159,7 +159,7 @@ async fn pipelined_requests_are_answered_in_order_and_keep_nobody_out() {
             tokio::join!(writer.write_all(requests.as_bytes()), reader.read_to_end(&mut answers));
         wrote.and(read).unwrap();
     };
-    timeout(PATIENCE, async { tokio::join!(both, goes_on(&stage, "during")) })
+    timeout(PATIENCE, async { tokio::join!(both, keeps_its_period(&stage)) })
         .await
         .expect("all are answered");
     let answers = String::from_utf8(answers).unwrap();

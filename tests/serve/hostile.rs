@@ -1,6 +1,9 @@
-//! Clients that mean harm: whatever they do, the loop goes on and a webhook is taken.
+//! Clients that mean harm: whatever they do, the loop keeps its period and a webhook is taken.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
@@ -18,19 +21,64 @@ use tokio::{
 
 use crate::stage::{API_TOKEN, Stage, WEBHOOK_TOKEN, alert, message};
 
-/// Three more passes, and an alert that is taken and stored.
+/// Of the loop under attack. A pass takes a hundredth of it, so one is missed only when the attack takes what the loop needs.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// What is to be attacked.
+pub(crate) async fn victim() -> Stage {
+    let mut stage = Stage::new().await;
+    stage.settings["loop"]["period"] = format!("{PERIOD:?}").into();
+    stage
+}
+
+/// An alert is taken and stored, and the loop looks at it.
 pub(crate) async fn goes_on(stage: &Stage, fingerprint: &str) {
-    let passes = async || stage.metric("switchyard_passes_total", &[]).await.unwrap();
-    let before = passes().await;
+    let before = passes(stage).await;
     let told = stage.alert(&message(&[alert(fingerprint, "failback", "green", None)])).await;
     assert_eq!(told.status, 200, "{told:?}");
     assert!(stage.signals().await.iter().any(|(name, _)| name == fingerprint));
-    until(PATIENCE, "three more passes", async || {
-        ensure!(passes().await >= before + 3.0);
+    until(PATIENCE, "another pass", async || {
+        ensure!(passes(stage).await > before);
         Ok(())
     })
     .await
     .unwrap();
+}
+
+/// The same while an attack lasts; and since the program began, no period of the loop went by without a pass.
+pub(crate) async fn keeps_its_period(stage: &Stage) {
+    let began = Instant::now();
+    let before = passes(stage).await;
+    goes_on(stage, "during").await;
+    until(PATIENCE, "passes go by", async || {
+        let now = passes(stage).await;
+        ensure!(began.elapsed() >= 2 * PERIOD && now >= before + 3.0, "{now} of {before} + 3");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(stage.metric("switchyard_periods_missed_total", &[]).await, Some(0.0));
+}
+
+async fn passes(stage: &Stage) -> f64 {
+    stage.metric("switchyard_passes_total", &[]).await.unwrap()
+}
+
+/// Sends a beginning, and more of the same as long as it is taken; then anew, for ever.
+fn again_and_again(attack: &mut JoinSet<()>, stage: &Stage, start: String, more: String, pause: Duration) {
+    let address = stage.address;
+    attack.spawn(async move {
+        loop {
+            let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+            let (mut reader, mut writer) = stream.split();
+            let mut taken = writer.write_all(start.as_bytes()).await;
+            while !more.is_empty() && taken.is_ok() {
+                tokio::time::sleep(pause).await;
+                taken = writer.write_all(more.as_bytes()).await;
+            }
+            let _ = reader.read_to_end(&mut Vec::new()).await;
+        }
+    });
 }
 
 pub(crate) async fn connect(stage: &Stage) -> TcpStream {
@@ -89,24 +137,22 @@ fn files(wanted: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_loris_finds_no_place_to_stay() {
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&["--web.max-connections=64", "--web.slow-timeout=2s"]).await;
     let mut attack = JoinSet::new();
+    // A head that never ends, a few bytes at a time; when it is cut off, the next one.
+    let head = "POST /api/v1/alerts HTTP/1.1\r\nHost: switchyard\r\n";
     for _ in 0..100 {
-        let address = stage.address;
-        attack.spawn(async move {
-            // A head that never ends, a few bytes at a time; when it is cut off, the next one.
-            loop {
-                let Ok(mut stream) = TcpStream::connect(address).await else { continue };
-                let _ = stream.write_all(b"POST /api/v1/alerts HTTP/1.1\r\nHost: switchyard\r\n").await;
-                while stream.write_all(b"X-a: b\r\n").await.is_ok() {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        });
+        again_and_again(
+            &mut attack,
+            &stage,
+            head.to_owned(),
+            "X-a: b\r\n".to_owned(),
+            Duration::from_millis(100),
+        );
     }
     closed_until(&stage, "evicted", 100.0).await;
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
     attack.shutdown().await;
 
     // Few of them, so that nobody needs their place: the time limit alone ends them.
@@ -147,9 +193,9 @@ async fn who_does_not_take_its_answers_is_cut_off() {
 
 #[tokio::test]
 async fn huge_heads_and_bodies_are_refused_and_not_kept() {
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&[]).await;
-    let mut attack = JoinSet::new();
+    let (mut attack, mut endless) = (JoinSet::new(), JoinSet::new());
     let bearer = format!("Authorization: Bearer {WEBHOOK_TOKEN}\r\n");
     for (start, more, wanted) in [
         // One endless header, and endlessly many.
@@ -189,6 +235,7 @@ async fn huge_heads_and_bodies_are_refused_and_not_kept() {
         ),
     ] {
         let address = stage.address;
+        again_and_again(&mut endless, &stage, start.clone(), more.clone(), Duration::ZERO);
         attack.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(start.as_bytes()).await.unwrap();
@@ -206,19 +253,21 @@ async fn huge_heads_and_bodies_are_refused_and_not_kept() {
             timeout(PATIENCE, async { tokio::join!(read, write) }).await.expect("the connection is closed");
         });
     }
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
     while let Some(ended) = attack.join_next().await {
         ended.unwrap();
     }
     let memory = stage.metric("process_resident_memory_bytes", &[]).await.unwrap();
     assert!(memory < 300e6, "{memory} bytes");
+    endless.shutdown().await;
     goes_on(&stage, "after").await;
 }
 
 #[tokio::test]
 async fn deep_json_is_refused() {
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&[]).await;
+    let mut attack = JoinSet::new();
     let deep =
         |open: &str, close: &str, levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
     let firing = message(&[alert("f", "failback", "green", None)]);
@@ -227,6 +276,12 @@ async fn deep_json_is_refused() {
             // As the whole message, and where a reader that skips what it does not know would find it.
             let inside = firing.to_string().replacen('{', &format!("{{\"commonLabels\":{value},"), 1);
             for body in [value.clone(), inside] {
+                let request = format!(
+                    "POST /api/v1/alerts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {WEBHOOK_TOKEN}\r\n\
+                     Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                again_and_again(&mut attack, &stage, request, String::new(), Duration::ZERO);
                 let told =
                     stage.send(reqwest::Method::POST, "/api/v1/alerts", WEBHOOK_TOKEN, body.into()).await;
                 assert_eq!(told.unwrap().status, 400, "{levels}");
@@ -235,7 +290,7 @@ async fn deep_json_is_refused() {
             assert_eq!(acted.unwrap().status, 400, "{levels}");
         }
     }
-    goes_on(&stage, "after").await;
+    keeps_its_period(&stage).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,7 +299,7 @@ async fn ten_thousand_idle_connections_are_held_and_the_loop_goes_on() {
     if !files(MANY as u64 + 1_000) {
         return;
     }
-    let stage = Stage::new().await;
+    let stage = victim().await;
     let _process = stage.serve_clear(&["--web.max-connections=12000", "--web.slow-timeout=10m"]).await;
     let mut held = Vec::with_capacity(MANY);
     for _ in 0..MANY {
@@ -257,7 +312,7 @@ async fn ten_thousand_idle_connections_are_held_and_the_loop_goes_on() {
     })
     .await
     .unwrap();
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
     assert_eq!(closed(&stage, "evicted").await, 0.0);
     let memory = stage.metric("process_resident_memory_bytes", &[]).await.unwrap();
     assert!(memory < 500e6, "{memory} bytes");
@@ -269,8 +324,9 @@ async fn a_flood_of_connections_turns_out_its_own_and_not_a_neighbour() {
     if !files(FLOOD as u64 + 1_000) {
         return;
     }
-    let stage = Stage::new().await;
-    let _process = stage.serve_clear(&[]).await;
+    let stage = victim().await;
+    // Long enough that none of them goes for another reason, however slowly they come.
+    let _process = stage.serve_clear(&["--web.slow-timeout=10m", "--web.idle-timeout=10m"]).await;
     let mut neighbour = Neighbour::connect(stage.address).await;
     assert_eq!(neighbour.get("/-/healthy").await.unwrap(), "Switchyard is healthy.\n");
     let mut held = Vec::with_capacity(FLOOD);
@@ -278,7 +334,7 @@ async fn a_flood_of_connections_turns_out_its_own_and_not_a_neighbour() {
         held.push(connect(&stage).await);
     }
     closed_until(&stage, "evicted", (FLOOD - 512) as f64).await;
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
     let page = Page::parse(&neighbour.get("/metrics").await.expect("the neighbour's connection has lived"));
     assert!(page.value("switchyard_web_connections", &[]).unwrap() <= 512.0);
 }
@@ -326,7 +382,7 @@ async fn no_file_left_for_a_connection_ends_nothing() {
 
 #[tokio::test]
 async fn fewer_files_than_connections_are_said_and_kept_to() {
-    let stage = Stage::new().await;
+    let stage = victim().await;
     stage.configure();
     let config = stage.dir().join("switchyard.toml");
     // Both limits, so that the program cannot raise them.
@@ -345,7 +401,7 @@ async fn fewer_files_than_connections_are_said_and_kept_to() {
     for _ in 0..400 {
         held.push(connect(&stage).await);
     }
-    goes_on(&stage, "during").await;
+    keeps_its_period(&stage).await;
     assert_eq!(
         stage.metric("switchyard_web_accept_errors_total", &[]).await,
         Some(0.0),
