@@ -1,6 +1,10 @@
 //! What the readers of Prometheus and Alertmanager share: one HTTP client for one server, and bodies with a limit.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
@@ -75,12 +79,79 @@ fn clock_ahead(sent: Timestamp, date: Timestamp, received: Timestamp) -> SignedD
     SignedDuration::ZERO.clamp(least.min(most), most)
 }
 
+/// A token that cannot stand in a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoToken;
+
+/// The Bearer token that a server is shown, as it is now: its file may be replaced.
+pub(crate) struct Bearer(RwLock<Credential>);
+
+/// What goes with one request.
+#[derive(Clone)]
+pub(crate) struct Credential {
+    token: SecretString,
+    authorization: header::HeaderValue,
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer")
+    }
+}
+
+impl Bearer {
+    pub(crate) fn new(token: &SecretString) -> Result<Self, NoToken> {
+        Ok(Self(RwLock::new(Credential::new(token)?)))
+    }
+
+    /// Another one counts from the next request on; whether it is another one.
+    pub(crate) fn set(&self, token: &SecretString) -> Result<bool, NoToken> {
+        let new = Credential::new(token)?;
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let other = current.token.expose_secret() != new.token.expose_secret();
+        *current = new;
+        Ok(other)
+    }
+
+    /// For one request and its answer.
+    pub(crate) fn current(&self) -> Credential {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Credential {
+    fn new(token: &SecretString) -> Result<Self, NoToken> {
+        let text = format!("Bearer {}", token.expose_secret());
+        let mut authorization = header::HeaderValue::from_str(&text).map_err(|_| NoToken)?;
+        authorization.set_sensitive(true);
+        Ok(Self { token: token.clone(), authorization })
+    }
+
+    /// The value of the header.
+    pub(crate) fn authorization(&self) -> header::HeaderValue {
+        self.authorization.clone()
+    }
+
+    /// Some proxies show the request in their error page: whatever is made of an answer, the token is not in it.
+    pub(crate) fn scrub(&self, body: Vec<u8>) -> Vec<u8> {
+        let token = self.token.expose_secret();
+        if token.is_empty() {
+            return body;
+        }
+        match String::from_utf8_lossy(&body) {
+            text if text.contains(token) => text.replace(token, "[token]").into_bytes(),
+            _ => body,
+        }
+    }
+}
+
 /// One server.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pub(crate) client: reqwest::Client,
     base: Url,
     timeout: Duration,
+    bearer: Option<Bearer>,
 }
 
 impl Transport {
@@ -91,18 +162,11 @@ impl Transport {
         token: Option<&SecretString>,
         ca: Option<&str>,
     ) -> Result<Self, Error> {
-        let mut headers = header::HeaderMap::new();
-        if let Some(token) = token {
-            let mut value = header::HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-                .map_err(|_| Error::Token)?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
+        let bearer = token.map(Bearer::new).transpose().map_err(|_| Error::Token)?;
         // reqwest is built without a provider; the first one installed serves the whole process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
             .timeout(timeout)
             // A redirect could take the token to somebody else.
             .redirect(reqwest::redirect::Policy::none());
@@ -113,7 +177,12 @@ impl Transport {
             let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(Error::Tls)?;
             builder = builder.tls_certs_merge(certificates);
         }
-        Ok(Self { client: builder.build().map_err(Error::Tls)?, base: base.clone(), timeout })
+        Ok(Self { client: builder.build().map_err(Error::Tls)?, base: base.clone(), timeout, bearer })
+    }
+
+    /// Uses another token from the next request on, if one is shown at all; whether it is another one.
+    pub(crate) fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
+        self.bearer.as_ref().map_or(Ok(false), |bearer| bearer.set(token)).map_err(|_| Error::Token)
     }
 
     /// The server's address as it is shown.
@@ -137,15 +206,23 @@ impl Transport {
         url
     }
 
-    /// Sends and reads the whole body.
+    /// Sends, with the token, and reads the whole body.
     pub(crate) async fn read(&self, request: RequestBuilder, limit: usize) -> Result<Reply, Error> {
+        let credential = self.bearer.as_ref().map(Bearer::current);
+        let request = match &credential {
+            Some(credential) => request.header(header::AUTHORIZATION, credential.authorization()),
+            None => request,
+        };
         let sent = now();
         let response = self.begin(request).await?;
         let received = now();
         let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
         let date = date.and_then(|text| Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp()));
         let status = response.status();
-        let body = self.body(response, limit).await?;
+        let mut body = self.body(response, limit).await?;
+        if let Some(credential) = credential {
+            body = credential.scrub(body);
+        }
         let clock_ahead = date.map(|date| clock_ahead(sent, date, received));
         Ok(Reply { status, body, date, clock_ahead })
     }
@@ -207,6 +284,21 @@ pub(crate) fn excerpt(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_shows_the_request_does_not_show_its_token() {
+        let bearer = Bearer::new(&"old".into()).unwrap();
+        let sent = bearer.current();
+        assert_eq!(bearer.set(&"s3cret".into()), Ok(true));
+        assert_eq!(bearer.set(&"s3cret".into()), Ok(false));
+        assert_eq!(bearer.set(&"two\nlines".into()), Err(NoToken));
+        // By the token of its own request, whatever has been read since.
+        assert_eq!(sent.scrub(b"Bearer old".to_vec()), b"Bearer [token]");
+        let sent = bearer.current();
+        assert_eq!(sent.scrub(b"s3cret, s3cret".to_vec()), b"[token], [token]");
+        assert_eq!(sent.scrub(b"\xff s3cre".to_vec()), b"\xff s3cre");
+        assert!(!format!("{bearer:?} {:?}", sent.authorization()).contains("s3cret"));
+    }
 
     #[test]
     fn another_clock_is_told_from_a_slow_answer() {

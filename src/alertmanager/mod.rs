@@ -105,6 +105,14 @@ impl Client {
         Ok(Self { transport: Transport::new(url, timeout, token, ca)? })
     }
 
+    /// Uses another token from the next request on. Says whether it is another one.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
+        Ok(self.transport.set_token(token)?)
+    }
+
     /// Its address.
     pub fn url(&self) -> &Url {
         self.transport.base()

@@ -203,6 +203,7 @@ async fn run(
         files: channels.tokens.subscribe(),
         access: channels.access.clone(),
         setup: channels.setup.subscribe(),
+        alertmanagers: channels.alertmanagers.subscribe(),
         metrics: metrics.clone(),
     };
     tasks.spawn(watcher.run(shutdown.clone()));

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use reqwest::Url;
 use tokio::sync::watch;
 
-use super::{poll::Alertmanagers, tokens::TokenFiles};
+use super::{
+    poll::Alertmanagers,
+    tokens::{TokenFiles, TokenKey},
+};
 use crate::{
     alertmanager,
     config::{Config, DnsProvider, Scope},
@@ -122,12 +125,14 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
         world,
         judges,
     };
-    let tokens = TokenFiles {
-        webhook: config.webhook.token_file.clone(),
-        actions: config.api.token_file.clone(),
-        reads: config.api.read_token_file.clone(),
-        gitlab: config.gitlab.token_file.clone(),
-    };
+    let tokens = TokenFiles::from_iter([
+        (TokenKey::Webhook, config.webhook.token_file.clone()),
+        (TokenKey::Actions, config.api.token_file.clone()),
+        (TokenKey::Reads, config.api.read_token_file.clone()),
+        (TokenKey::Gitlab, config.gitlab.token_file.clone()),
+        (TokenKey::Prometheus, config.prometheus.token_file.clone()),
+        (TokenKey::Alertmanager, config.alertmanager.token_file.clone()),
+    ]);
     Ok(Built {
         setup,
         access,

@@ -109,6 +109,8 @@ pub struct Prometheus {
     pub concurrency: usize,
     /// Sent as Bearer token.
     pub token: Option<SecretString>,
+    /// The file it came from; none when it came from the environment.
+    pub token_file: Option<PathBuf>,
     /// PEM text of the authorities to trust beside the system's.
     pub ca: Option<String>,
 }
@@ -126,6 +128,8 @@ pub struct Alertmanager {
     pub timeout: Duration,
     /// Sent as Bearer token.
     pub token: Option<SecretString>,
+    /// The file it came from; none when it came from the environment.
+    pub token_file: Option<PathBuf>,
     /// PEM text of the authorities to trust beside the system's.
     pub ca: Option<String>,
 }

@@ -91,13 +91,14 @@ fn prometheus(table: &Table<'_>) -> Prometheus {
         ),
         _ => {}
     }
-    let token = secret(table, "token", "token_file");
+    let (token, token_file) = kept(table, "token", "token_file");
     warn_token_in_clear(table, &urls, token.as_ref());
     Prometheus {
         urls,
         timeout: table.default("timeout", "5s"),
         concurrency: table.default::<Count>("concurrency", "8").0.get() as usize,
         token,
+        token_file,
         ca: ca(table),
     }
 }
@@ -111,7 +112,7 @@ fn alertmanager(table: &Table<'_>) -> Alertmanager {
             "name every Alertmanager, so that alerts are also fetched",
         );
     }
-    let token = secret(table, "token", "token_file");
+    let (token, token_file) = kept(table, "token", "token_file");
     warn_token_in_clear(table, &urls, token.as_ref());
     Alertmanager {
         urls,
@@ -119,6 +120,7 @@ fn alertmanager(table: &Table<'_>) -> Alertmanager {
         settle: table.default::<Positive>("settle", "2m").0,
         timeout: table.default("timeout", "5s"),
         token,
+        token_file,
         ca: ca(table),
     }
 }

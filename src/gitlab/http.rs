@@ -2,21 +2,25 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError, RwLock},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use reqwest::{
     Method, Response, Url,
-    header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{AUTHORIZATION, DATE, HeaderMap, LOCATION, RETRY_AFTER},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use super::{Error, Observer, RequestEvent, Settings, error};
-use crate::{clock::passed, model::BootTime};
+use crate::{
+    clock::passed,
+    model::BootTime,
+    transport::{Bearer, Credential, NoToken},
+};
 
 /// No answer that Switchyard asks for comes near this.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -32,26 +36,10 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 pub(super) struct Http {
     client: reqwest::Client,
     base: Url,
-    credential: RwLock<Credential>,
+    bearer: Bearer,
     permits: Semaphore,
     pause: Mutex<Option<Pause>>,
     observer: Observer,
-}
-
-/// The access token as it is now; its file may be replaced.
-#[derive(Clone)]
-struct Credential {
-    token: SecretString,
-    authorization: HeaderValue,
-}
-
-impl Credential {
-    fn new(token: &SecretString) -> Result<Self, Error> {
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-            .map_err(|_| Error::Setting("the access token holds characters that no token has".to_owned()))?;
-        authorization.set_sensitive(true);
-        Ok(Self { token: token.clone(), authorization })
-    }
 }
 
 /// Until when no request is wanted.
@@ -127,7 +115,7 @@ impl Http {
         if settings.concurrency == 0 {
             return Err(Error::Setting("concurrency must be at least 1".to_owned()));
         }
-        let credential = Credential::new(&settings.token)?;
+        let bearer = Bearer::new(&settings.token).map_err(no_token)?;
 
         // reqwest is built without a provider; the first one installed serves the whole process.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -149,24 +137,16 @@ impl Http {
         Ok(Self {
             client: builder.build().map_err(Error::Tls)?,
             base,
-            credential: RwLock::new(credential),
+            bearer,
             permits: Semaphore::new(settings.concurrency),
             pause: Mutex::new(None),
             observer,
         })
     }
 
-    fn credential(&self) -> Credential {
-        self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Uses another token from the next request on; whether it is another one.
     pub(super) fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
-        let new = Credential::new(token)?;
-        let mut current = self.credential.write().unwrap_or_else(PoisonError::into_inner);
-        let other = current.token.expose_secret() != token.expose_secret();
-        *current = new;
-        Ok(other)
+        self.bearer.set(token).map_err(no_token)
     }
 
     /// The address of an API call; each segment is escaped.
@@ -219,7 +199,8 @@ impl Http {
             return Err(Error::TooLate { operation });
         }
         let started = Instant::now();
-        let request = request.header(AUTHORIZATION, self.credential().authorization);
+        let credential = self.bearer.current();
+        let request = request.header(AUTHORIZATION, credential.authorization());
         let (result, code, remaining) = match request.send().await {
             Err(error) => {
                 let error = failed_to_send(operation, error);
@@ -228,7 +209,7 @@ impl Http {
             Ok(response) => {
                 let status = response.status().as_u16();
                 let remaining = number(response.headers(), "ratelimit-remaining");
-                (self.receive(operation, response).await, Some(status), remaining)
+                (self.receive(operation, &credential, response).await, Some(status), remaining)
             }
         };
         let code = match (&result, code) {
@@ -246,32 +227,25 @@ impl Http {
         result
     }
 
-    async fn receive(&self, operation: &'static str, mut response: Response) -> Result<Reply, Error> {
+    async fn receive(
+        &self,
+        operation: &'static str,
+        credential: &Credential,
+        mut response: Response,
+    ) -> Result<Reply, Error> {
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         self.note_limit(status.as_u16(), &headers);
-        let body = read_body(operation, &mut response).await.map(|body| self.scrub(body));
+        let body = read_body(operation, &mut response).await.map(|body| credential.scrub(body));
         if status.is_redirection() {
             let location = headers.get(LOCATION).and_then(|v| v.to_str().ok()).unwrap_or("somewhere else");
-            let location = String::from_utf8_lossy(&self.scrub(location.into())).into_owned();
+            let location = String::from_utf8_lossy(&credential.scrub(location.into())).into_owned();
             let message = format!("a redirect to {}; is the URL right?", error::excerpt(&location, 200));
             return Err(Error::Status { operation, status: status.as_u16(), message });
         }
         // A refusal stays one when its text cannot be read.
         let body = if status.is_success() { body? } else { body.unwrap_or_default() };
         Reply::new(operation, status.as_u16(), headers, body)
-    }
-
-    /// Some proxies show the request in their error page: whatever is made of a body, the token is not in it.
-    fn scrub(&self, body: Vec<u8>) -> Vec<u8> {
-        let credential = self.credential();
-        let token = credential.token.expose_secret();
-        let text =
-            String::from_utf8(body).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-        if token.is_empty() || !text.contains(token) {
-            return text.into_bytes();
-        }
-        text.replace(token, "[token]").into_bytes()
     }
 
     async fn wait_for_limit(&self, operation: &'static str) -> Result<(), Error> {
@@ -335,6 +309,10 @@ async fn read_body(operation: &'static str, response: &mut Response) -> Result<V
     }
 }
 
+fn no_token(_: NoToken) -> Error {
+    Error::Setting("the access token holds characters that no token has".to_owned())
+}
+
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
@@ -372,7 +350,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(k, v)| (k.parse().unwrap(), HeaderValue::from_str(v).unwrap())).collect()
+        pairs.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect()
     }
 
     #[test]

@@ -139,6 +139,14 @@ impl Client {
         Ok(Self { transport: Transport::new(url, timeout, token, ca)?, clock_ahead: Mutex::default() })
     }
 
+    /// Uses another token from the next request on. Says whether it is another one.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
+        Ok(self.transport.set_token(token)?)
+    }
+
     /// The server's address as it is shown.
     pub fn name(&self) -> &str {
         self.transport.name()

@@ -65,6 +65,14 @@ impl Servers {
         Ok(Self { servers: urls.iter().map(server).collect::<Result<_, Error>>()? })
     }
 
+    /// Shows every server another token from the next request on. Says whether it is another one.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn set_token(&self, token: &SecretString) -> Result<bool, Error> {
+        self.clients().try_fold(false, |other, client| Ok(client.set_token(token)? || other))
+    }
+
     /// The clients, one per server.
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
         self.servers.iter().map(|server| &server.client)

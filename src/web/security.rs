@@ -96,10 +96,16 @@ impl Security {
             let Ok(Some((loaded, now))) = tokio::task::spawn_blocking(look).await else { continue };
             contents = now;
             let loaded = loaded.and_then(|loaded| {
-                if loaded.tls.is_some() == self.current.borrow().tls.is_some() {
+                let current = self.current.borrow();
+                let wrong = if loaded.tls.is_some() != current.tls.is_some() {
+                    ("tls_server_config", "came or went")
+                } else if loaded.users.is_none() && current.users.is_some() {
+                    // A file that is being written is empty for a moment: that must not let everybody in.
+                    ("basic_auth_users", "went")
+                } else {
                     return Ok(loaded);
-                }
-                Err(problem(&path, "tls_server_config", "came or went", "restart Switchyard for that"))
+                };
+                Err(problem(&path, wrong.0, wrong.1, "restart Switchyard for that"))
             });
             metrics.config_good.set(i64::from(loaded.is_ok()));
             match loaded {

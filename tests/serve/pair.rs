@@ -138,7 +138,7 @@ impl Pair {
         let before = renewals().await.unwrap();
         until(PATIENCE, "the lease is renewed", async || {
             // Six are one term.
-            ensure!(renewals().await? >= before + 8, "not yet");
+            ensure!(renewals().await? >= before + 7, "not yet");
             Ok(())
         })
         .await

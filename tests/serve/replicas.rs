@@ -204,7 +204,7 @@ async fn clocks_that_jump_in_the_middle_of_a_move_change_nobodys_lease_and_the_s
     let Some(mut pair) = Pair::with([&programs[0], &programs[1]], "2s").await else { return };
     let real = switchyard::world::Live::clock();
     pair.half_moved().await;
-    for (first, second) in [("+2h", "-1d"), ("-3d", "+30d"), ("+1h", "+2h")] {
+    for (first, second) in [("+2h", "-1d"), ("-3d", "+2h")] {
         a.set(first).unwrap();
         b.set(second).unwrap();
         let tried = pair.steps().await.len();
@@ -240,7 +240,7 @@ async fn a_database_whose_clock_jumps_in_the_middle_of_a_move_lets_never_two_act
     let mut pair = Pair::at(Stage::new().await, [Path::new(BINARY); 2], Arc::new(server)).await;
     let mut sql = pair.sql().await;
     pair.half_moved().await;
-    for (to, hours) in [("+2h", 2), ("-3h", -3), ("+1h", 1), ("-1h", -1)] {
+    for (to, hours) in [("+2h", 2), ("-1h", -1)] {
         pair.server.clock().unwrap().set(to).unwrap();
         let says: i64 = sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS BIGINT)")
             .fetch_one(&mut sql)
