@@ -108,7 +108,7 @@ async fn users_and_tokens_open_what_the_documentation_says() {
     tls.stage.settings["api"]["read_token_file"] = json!(tls.stage.secret("read", READ_TOKEN));
     let _process = tls.start().await;
     let firing = message(&[alert("f", "failback", "green", None)]);
-    let why = json!({"reason": "test", "author": "ada"});
+    let why = json!({"reason": "test", "author": "ada", "expected_holders": {"rnd": "blue"}});
     let (reads, hook, act) = ("/api/v1/fleets", "/api/v1/alerts", "/api/v1/resume");
     let (nobody, user, wrong) = (Who::Nobody, Who::User(PASSWORD), Who::User("open barley"));
     let (webhook, reading, acting) =
