@@ -141,11 +141,18 @@ fn the_safety_page_names_what_proves_it() {
         assert!(quoted(row).iter().any(|name| name.starts_with(&prefix)), "no story of its own: {row}");
     }
     assert_eq!(properties.len(), 35);
+    let (_, traps) = page.split_once("\n## Traps").unwrap();
+    let traps: Vec<&str> =
+        traps.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| trap ")).collect();
     let names: Vec<String> = page.lines().filter(|l| l.starts_with("| ")).flat_map(quoted).collect();
     let stories: Vec<String> =
         stories().iter().map(|(path, _)| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     for name in names.iter().filter(|name| name.starts_with("check-") || name.starts_with("trap-")) {
         assert!(stories.contains(name), "{name} is no story");
+    }
+    assert!(traps.len() >= 26, "{}", traps.len());
+    for row in traps {
+        assert!(quoted(row).iter().any(|name| stories.contains(name)), "no story shows this trap: {row}");
     }
     for story in stories.iter().filter(|s| s.starts_with("check-") || s.starts_with("trap-")) {
         assert!(names.contains(story), "docs/safety.md does not name {story}");

@@ -281,13 +281,21 @@ fn chance(words: &mut Words<'_>) -> Parsed<u8> {
 }
 
 fn gitlab(words: &mut Words<'_>) -> Parsed<GitlabFault> {
-    let mut allowed =
-        vec!["down", "rate-limit", "rate-limit-in-json", "graphql-refused", "stale-reads", "slow"];
+    let mut allowed = vec![
+        "down",
+        "rate-limit",
+        "rate-limit-in-json",
+        "rate-limit-in-html",
+        "graphql-refused",
+        "stale-reads",
+        "slow",
+    ];
     allowed.extend(WRITES.into_iter().chain(SHAPES));
     Ok(match words.choose(&allowed)? {
         "down" => GitlabFault::Down,
         "rate-limit" => GitlabFault::RateLimit(RateLimit::Text),
         "rate-limit-in-json" => GitlabFault::RateLimit(RateLimit::Json),
+        "rate-limit-in-html" => GitlabFault::RateLimit(RateLimit::Html),
         "graphql-refused" => GitlabFault::GraphqlRefused,
         "stale-reads" => GitlabFault::StaleReads,
         "slow" => GitlabFault::Slow(words.lasting()?),

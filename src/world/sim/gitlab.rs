@@ -22,6 +22,8 @@ pub enum RateLimit {
     Text,
     /// In JSON, and not for how long.
     Json,
+    /// With a page, by something before GitLab.
+    Html,
 }
 
 /// A person's change of a runner's tags at a certain step: after Switchyard's look, before its step.
@@ -105,6 +107,7 @@ impl State {
                 let body = r#"{"message":{"error":"This endpoint has been requested too many times. Try again later."}}"#;
                 (body, None)
             }
+            Some(RateLimit::Html) => ("<html><body><h1>429 Too Many Requests</h1></body></html>", None),
         };
         let wait = wait.map(|wait| (RETRY_AFTER, HeaderValue::from_static(wait)));
         Reply::new(operation, 429, wait.into_iter().collect(), body.into()).map(drop)

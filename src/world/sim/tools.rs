@@ -1,11 +1,11 @@
 //! What runs in the simulated clusters beside the runners: Velero, Argo CD, Flux, the exporter that shows them, and the
-//! cluster's API. The objects of Argo CD and Flux are judged by the product's own judgement.
+//! cluster's API. Their objects are judged by the product's own judgement.
 
 use super::State;
 use crate::{
     kubernetes::{
-        Application, Condition, Detail, Flux, Kind, KindState, Limits, Object, Reason, Reference, Snapshot,
-        Verdict, judge,
+        Application, Backup, Condition, Detail, Flux, Kind, KindState, Limits, Location, Object, Operation,
+        Reason, Reference, Schedule, Snapshot, Verdict, judge, schedule_backups,
     },
     model::{ClusterName, Question, SignedDuration, Timestamp},
 };
@@ -16,13 +16,18 @@ const SOURCE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// How often somebody asks the source to reconcile: nothing else proves that its controller lives.
 const ASKED_EVERY: SignedDuration = SignedDuration::from_mins(3);
 const BACKUP_EVERY: SignedDuration = SignedDuration::from_hours(1);
-/// When an hourly backup is overdue: its interval, and the tolerance.
-const BACKUP_OVERDUE: SignedDuration = SignedDuration::from_hours(3);
 /// How long a backup runs.
 const BACKUP_TAKES: SignedDuration = SignedDuration::from_mins(5);
+/// How long something may be on its way.
+const STUCK: SignedDuration = SignedDuration::from_mins(15);
 const NAMESPACE: &str = "flux-system";
 const NAME: &str = "apps";
 const REVISION: &str = "main@sha1:7f3a";
+const OLDER: &str = "main@sha1:52c0";
+const SCHEDULE: &str = "hourly";
+const LOCATION: &str = "default";
+/// So many backups after the last good one are looked at.
+const RECENT: i64 = 3;
 
 /// What runs in a cluster beside the runners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,8 +65,22 @@ impl Tool {
     pub fn faults(self) -> &'static [ToolFault] {
         match self {
             Self::Velero => &[ToolFault::Dead, ToolFault::Failing, ToolFault::Suspended],
-            Self::Argocd => &[ToolFault::Dead, ToolFault::Failing, ToolFault::Manual],
-            Self::Flux => &[ToolFault::Dead, ToolFault::Failing, ToolFault::Suspended],
+            Self::Argocd => &[
+                ToolFault::Dead,
+                ToolFault::Failing,
+                ToolFault::Manual,
+                ToolFault::SyncFailed,
+                ToolFault::SyncFailedBefore,
+                ToolFault::Retrying,
+                ToolFault::OperationWaits,
+            ],
+            Self::Flux => &[
+                ToolFault::Dead,
+                ToolFault::Failing,
+                ToolFault::Suspended,
+                ToolFault::GenerationBehind,
+                ToolFault::ApplyFails,
+            ],
             Self::Exporter | Self::Api => &[ToolFault::Dead],
         }
     }
@@ -78,6 +97,18 @@ pub enum ToolFault {
     Suspended,
     /// The application does not sync by itself any more.
     Manual,
+    /// The last operation failed on the revision that is wanted; what was compared is in sync and well.
+    SyncFailed,
+    /// The last operation failed on an older revision; since then all came into sync.
+    SyncFailedBefore,
+    /// An operation failed and waits for its next try.
+    Retrying,
+    /// Somebody patched an operation in while the controller was dead: it waits for it, without end.
+    OperationWaits,
+    /// The wanted state was changed; the condition Ready still speaks of the one before, whatever the status says.
+    GenerationBehind,
+    /// Each request to reconcile is handled, and what it applies is refused.
+    ApplyFails,
 }
 
 impl ToolFault {
@@ -88,6 +119,12 @@ impl ToolFault {
             Self::Failing => "failing",
             Self::Suspended => "suspended",
             Self::Manual => "manual",
+            Self::SyncFailed => "sync-failed",
+            Self::SyncFailedBefore => "sync-failed-before",
+            Self::Retrying => "retrying",
+            Self::OperationWaits => "operation-waits",
+            Self::GenerationBehind => "generation-behind",
+            Self::ApplyFails => "apply-fails",
         }
     }
 }
@@ -96,28 +133,33 @@ impl ToolFault {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Works {
     fault: Option<ToolFault>,
-    /// When it did nothing: from, and to.
-    idle: Vec<(Timestamp, Option<Timestamp>)>,
+    /// What was wrong with it: from, and to.
+    wrong: Vec<(Timestamp, Option<Timestamp>, ToolFault)>,
 }
 
 impl Works {
     fn set(&mut self, fault: Option<ToolFault>, now: Timestamp) {
-        if let Some((_, to @ None)) = self.idle.last_mut() {
+        if let Some((_, to @ None, _)) = self.wrong.last_mut() {
             *to = Some(now);
         }
-        self.idle.extend(fault.map(|_| (now, None)));
+        self.wrong.extend(fault.map(|fault| (now, None, fault)));
         self.fault = fault;
     }
 
-    /// When it last did what it does every so often.
-    fn last(&self, now: Timestamp, every: SignedDuration) -> Timestamp {
+    /// When it last did what it does every so often, and what one of these faults keeps it from.
+    fn last(&self, now: Timestamp, every: SignedDuration, stops: &[ToolFault]) -> Timestamp {
         let mut at = tick(now, every);
-        for (from, to) in self.idle.iter().rev() {
-            if at > *from && to.is_none_or(|to| at < to) {
+        for (from, to, fault) in self.wrong.iter().rev() {
+            if stops.contains(fault) && at > *from && to.is_none_or(|to| at < to) {
                 at = tick(*from, every);
             }
         }
         at
+    }
+
+    fn fault_at(&self, at: Timestamp) -> Option<ToolFault> {
+        let mut then = self.wrong.iter().filter(|(from, to, _)| at > *from && to.is_none_or(|to| at < to));
+        then.next().map(|(.., fault)| *fault)
     }
 }
 
@@ -163,28 +205,114 @@ impl State {
             Question::GitopsBroken => self.gitops_broken(cluster, answers),
             // Nobody commits anything: there is one revision, and it has arrived.
             Question::Convergence => self.gitops_broken(cluster, answers).map(|_| 0.0),
-            Question::BackupAge => self.backup_age(cluster).map(|age| age.as_secs_f64()),
+            Question::BackupAge => self.backups(cluster).map(|(age, _)| age.as_secs_f64()),
             Question::BackupsOverdue => {
-                self.backup_age(cluster).map(|age| f64::from(u8::from(age > BACKUP_OVERDUE)))
+                self.backups(cluster).map(|(_, overdue)| f64::from(u8::from(overdue)))
             }
             Question::Alive | Question::Able | Question::AbleCount | Question::GitlabUnreachable => None,
         }
     }
 
-    /// What was read of backups before the API died stands, and ages.
-    fn backup_age(&self, cluster: &ClusterName) -> Option<SignedDuration> {
+    /// How old the newest good backup is, as the product sees it, and whether that is too old.
+    fn backups(&self, cluster: &ClusterName) -> Option<(SignedDuration, bool)> {
+        if !self.tools.contains(&Tool::Velero) {
+            return None;
+        }
+        let objects = self.velero(cluster);
+        let limits = Limits::default();
+        let rows = schedule_backups(&objects, self.now, &limits);
+        let row = rows.iter().find(|row| row.schedule == SCHEDULE)?;
+        let age = self.now.duration_since(row.newest?);
+        Some((age, row.rpo.is_some_and(|rpo| age > rpo)))
+    }
+
+    /// Velero's objects. What was read before the API died stands, and ages.
+    fn velero(&self, cluster: &ClusterName) -> Snapshot {
+        let idle = Works::default();
+        let works = self.works.get(&(cluster.clone(), Tool::Velero)).unwrap_or(&idle);
+        let stopped = [ToolFault::Dead, ToolFault::Suspended];
+        let every = BACKUP_EVERY;
         let over = self.now.checked_sub(BACKUP_TAKES).unwrap_or(self.now);
-        let installed = self.tools.contains(&Tool::Velero);
-        installed.then(|| self.now.duration_since(self.last(cluster, Tool::Velero, over, BACKUP_EVERY)))
+        let good = works.last(over, every, &[ToolFault::Dead, ToolFault::Suspended, ToolFault::Failing]);
+        let mut objects = Snapshot::default();
+        for kind in [Kind::Backup, Kind::Schedule, Kind::BackupStorageLocation] {
+            objects.set_state(kind, KindState::Synced);
+        }
+        let location = Location {
+            phase: Some("Available".to_owned()),
+            validated: Some(self.now),
+            synced: Some(self.now),
+            bucket: "backups".to_owned(),
+            default: true,
+            ..Location::default()
+        };
+        objects.insert(named(Kind::BackupStorageLocation, LOCATION, Detail::Location(location)));
+        let schedule = Schedule {
+            cron: "0 * * * *".to_owned(),
+            interval: Some(every),
+            paused: self.fault_of(cluster, Tool::Velero) == Some(ToolFault::Suspended),
+            phase: Some("Enabled".to_owned()),
+            // It submits one in time, whatever becomes of it.
+            last_backup: Some(works.last(self.now, every, &stopped)),
+            ..Schedule::default()
+        };
+        objects.insert(named(Kind::Schedule, SCHEDULE, Detail::Schedule(schedule)));
+        let mut backup = |started: Timestamp, phase: &str| {
+            let completed = started.checked_add(BACKUP_TAKES).ok().filter(|_| phase != "InProgress");
+            let backup = Backup {
+                schedule: Some(SCHEDULE.to_owned()),
+                location: Some(LOCATION.to_owned()),
+                phase: Some(phase.to_owned()),
+                started: Some(started),
+                // On failure, too.
+                completed,
+                ..Backup::default()
+            };
+            let name = format!("{SCHEDULE}-{}", started.as_second());
+            let mut object = named(Kind::Backup, &name, Detail::Backup(backup));
+            object.created = Some(started);
+            objects.insert(object);
+        };
+        backup(good, "Completed");
+        let newest = tick(self.now, every);
+        for back in 0..RECENT {
+            let Ok(started) = newest.checked_sub(every.saturating_mul(i32::try_from(back).unwrap_or(0)))
+            else {
+                continue;
+            };
+            match works.fault_at(started) {
+                _ if started <= good => {}
+                Some(ToolFault::Dead | ToolFault::Suspended) => {}
+                _ if started > over => backup(started, "InProgress"),
+                Some(ToolFault::Failing) if back % 2 == 0 => backup(started, "Failed"),
+                Some(ToolFault::Failing) => backup(started, "PartiallyFailed"),
+                _ => backup(started, "Completed"),
+            }
+        }
+        objects
     }
 
-    fn last(&self, cluster: &ClusterName, tool: Tool, now: Timestamp, every: SignedDuration) -> Timestamp {
-        self.works
-            .get(&(cluster.clone(), tool))
-            .map_or_else(|| tick(now, every), |works| works.last(now, every))
+    /// When the tool last did what it does every so often, unless one of these faults kept it from that.
+    fn last(
+        &self,
+        cluster: &ClusterName,
+        tool: Tool,
+        every: SignedDuration,
+        stops: &[ToolFault],
+    ) -> Timestamp {
+        let works = self.works.get(&(cluster.clone(), tool));
+        works.map_or_else(|| tick(self.now, every), |works| works.last(self.now, every, stops))
     }
 
-    /// As the shipped rule counts: objects that are unhealthy or unknown, and kinds that nobody can read.
+    /// Whether something has been wrong with the tool for so long that what is still on its way does not arrive.
+    fn stuck(&self, cluster: &ClusterName, tool: Tool) -> bool {
+        let works = self.works.get(&(cluster.clone(), tool));
+        let since = works.and_then(|works| works.wrong.last()).filter(|(_, to, _)| to.is_none());
+        since.is_some_and(|(from, ..)| self.now.duration_since(*from) >= STUCK)
+    }
+
+    /// As the shipped rules count: objects that are unhealthy or unknown, those that have been on their way for too long, and
+    /// kinds that nobody can read.
     fn gitops_broken(&self, cluster: &ClusterName, answers: bool) -> Option<f64> {
         let mut objects = Snapshot::default();
         let mut unread = 0;
@@ -204,23 +332,40 @@ impl State {
                 }
             }
         }
-        let mut judged = objects.all().map(|o| judge(o, &objects, self.now, &Limits::default())).peekable();
+        let limits = Limits::default();
+        let judge = |o| (o, judge(o, &objects, self.now, &limits));
+        let mut judged = objects.all().map(judge).peekable();
         judged.peek()?;
-        let broken = judged.filter(|judged| {
-            matches!(judged.verdict, Verdict::Unhealthy | Verdict::Unknown)
-                && judged.reason != Reason::NotReconciled
+        let broken = judged.filter(|(object, judged)| {
+            let tool = if object.kind == Kind::Application { Tool::Argocd } else { Tool::Flux };
+            match judged.verdict {
+                Verdict::Unhealthy | Verdict::Unknown => judged.reason != Reason::NotReconciled,
+                Verdict::Progressing => self.stuck(cluster, tool),
+                Verdict::Healthy => false,
+            }
         });
         Some((broken.count() + unread) as f64)
     }
 
     fn application(&self, cluster: &ClusterName) -> Object {
         let fault = self.fault_of(cluster, Tool::Argocd);
-        // It compares and finds the workload degraded, or that a person has to sync: its heartbeat goes on.
-        let at = match fault {
-            Some(ToolFault::Dead) => self.last(cluster, Tool::Argocd, self.now, APPLICATION_EVERY),
-            _ => tick(self.now, APPLICATION_EVERY),
-        };
+        // It compares and finds what there is to find: its heartbeat goes on.
+        let stops = [ToolFault::Dead, ToolFault::OperationWaits];
+        let at = self.last(cluster, Tool::Argocd, APPLICATION_EVERY, &stops);
         let health = if fault == Some(ToolFault::Failing) { "Degraded" } else { "Healthy" };
+        let (phase, revision, message) = match fault {
+            Some(ToolFault::SyncFailed) => ("Failed", REVISION, "a hook failed"),
+            Some(ToolFault::SyncFailedBefore) => ("Failed", OLDER, "a hook failed"),
+            Some(ToolFault::Retrying) => ("Running", REVISION, "Retrying attempt #2"),
+            _ => ("Succeeded", REVISION, ""),
+        };
+        let operation = Operation {
+            phase: phase.to_owned(),
+            retrying: fault == Some(ToolFault::Retrying),
+            revision: Some(revision.to_owned()),
+            message: message.to_owned(),
+            ..Operation::default()
+        };
         let application = Application {
             autosync: fault != Some(ToolFault::Manual),
             seen: true,
@@ -229,73 +374,80 @@ impl State {
             revision: Some(REVISION.to_owned()),
             health: Some(health.to_owned()),
             resources: 1,
+            operation: Some(operation),
+            requested: fault == Some(ToolFault::OperationWaits),
             ..Application::default()
         };
-        object(Kind::Application, Detail::Application(Box::new(application)))
+        named(Kind::Application, NAME, Detail::Application(Box::new(application)))
     }
 
     fn source(&self, cluster: &ClusterName) -> Object {
         let fault = self.fault_of(cluster, Tool::Flux);
-        let handled = match fault {
-            Some(ToolFault::Dead) => self.last(cluster, Tool::Flux, self.now, ASKED_EVERY),
-            _ => tick(self.now, ASKED_EVERY),
-        };
+        let handled = self.last(cluster, Tool::Flux, ASKED_EVERY, &[ToolFault::Dead]);
         let fails = fault == Some(ToolFault::Failing);
         let flux = Flux {
             interval: Some(SOURCE_EVERY),
-            ready: Some(condition(!fails)),
+            observed: Some(1),
+            ready: Some(condition(if fails { Err("GitOperationFailed") } else { Ok(()) }, None)),
             revision: Some(REVISION.to_owned()),
             requested: Some(tick(self.now, ASKED_EVERY).to_string()),
             handled: Some(handled.to_string()),
             ..Flux::default()
         };
-        object(Kind::GitRepository, Detail::Flux(Box::new(flux)))
+        named(Kind::GitRepository, NAME, Detail::Flux(Box::new(flux)))
     }
 
     /// It stays ready while its source fails, and while nobody looks at it.
     fn kustomization(&self, cluster: &ClusterName) -> Object {
         let fault = self.fault_of(cluster, Tool::Flux);
-        let reconciled = match fault {
-            Some(ToolFault::Dead | ToolFault::Suspended) => {
-                self.last(cluster, Tool::Flux, self.now, KUSTOMIZATION_EVERY)
-            }
-            _ => tick(self.now, KUSTOMIZATION_EVERY),
-        };
+        let stops = [ToolFault::Dead, ToolFault::Suspended];
+        let reconciled = self.last(cluster, Tool::Flux, KUSTOMIZATION_EVERY, &stops);
+        let asked = self.last(cluster, Tool::Flux, ASKED_EVERY, &stops);
         let source = Reference {
             kind: Kind::GitRepository.as_str().to_owned(),
             namespace: NAMESPACE.to_owned(),
             name: NAME.to_owned(),
         };
+        let refused = fault == Some(ToolFault::ApplyFails);
+        let word = if refused { "ReconciliationFailed" } else { "ReconciliationSucceeded" };
+        let ready = condition(if refused { Err(word) } else { Ok(()) }, refused.then_some(reconciled));
+        let behind = fault == Some(ToolFault::GenerationBehind);
         let flux = Flux {
             suspended: fault == Some(ToolFault::Suspended),
             interval: Some(KUSTOMIZATION_EVERY),
             source: Some(source),
-            ready: Some(condition(true)),
+            // The status claims to have seen the change, as that of a suspended one does.
+            observed: Some(if behind { 2 } else { 1 }),
+            ready: Some(ready),
             revision: Some(REVISION.to_owned()),
             attempted: Some(REVISION.to_owned()),
             reconciled: Some(reconciled),
-            reconciled_status: Some("ReconciliationSucceeded".to_owned()),
+            reconciled_status: Some(word.to_owned()),
+            requested: refused.then(|| asked.to_string()),
+            handled: refused.then(|| asked.to_string()),
             ..Flux::default()
         };
-        object(Kind::Kustomization, Detail::Flux(Box::new(flux)))
+        let mut object = named(Kind::Kustomization, NAME, Detail::Flux(Box::new(flux)));
+        object.generation = Some(if behind { 2 } else { 1 });
+        object
     }
 }
 
-fn condition(ready: bool) -> Condition {
+fn condition(ready: Result<(), &str>, changed: Option<Timestamp>) -> Condition {
     Condition {
-        status: if ready { "True" } else { "False" }.to_owned(),
-        reason: if ready { "Succeeded" } else { "GitOperationFailed" }.to_owned(),
+        status: if ready.is_ok() { "True" } else { "False" }.to_owned(),
+        reason: ready.err().unwrap_or("Succeeded").to_owned(),
         message: String::new(),
         generation: Some(1),
-        changed: None,
+        changed,
     }
 }
 
-fn object(kind: Kind, detail: Detail) -> Object {
+fn named(kind: Kind, name: &str, detail: Detail) -> Object {
     Object {
         kind,
         namespace: NAMESPACE.to_owned(),
-        name: NAME.to_owned(),
+        name: name.to_owned(),
         created: None,
         deleting: false,
         generation: Some(1),
