@@ -134,7 +134,8 @@ fn what_people_may_ask_of_a_fleet() {
     let half_an_hour = SignedDuration::from_mins(30);
     assert_eq!(fleet("deploy").approval, Approval::Required(half_an_hour));
     assert_eq!(fleet("build").approval, Approval::NotRequired);
-    let drain = Drain { deadline: SignedDuration::from_hours(2), policy: DrainPolicy::Hold };
+    let (deadline, look_back) = (SignedDuration::from_hours(2), SignedDuration::from_hours(24));
+    let drain = Drain { deadline, look_back, policy: DrainPolicy::Hold };
     assert_eq!((fleet("build").drain, fleet("deploy").drain), (Some(drain), None));
     let window = fleet("build").window.as_ref().unwrap();
     assert_eq!(window.to_string(), "Mon-Fri 22:00-05:00; Sat,Sun 00:00-24:00 Europe/Berlin");

@@ -213,7 +213,8 @@ async fn a_fleet_that_is_only_watched_is_moved_by_a_person_who_breaks_the_glass(
 #[tokio::test]
 async fn a_planned_move_of_a_sticky_fleet_waits_over_a_restart_until_it_has_drained() {
     let sticky = |topology: &mut Topology| {
-        let drain = Drain { deadline: SignedDuration::from_mins(30), policy: DrainPolicy::Hold };
+        let (deadline, look_back) = (SignedDuration::from_mins(30), SignedDuration::from_hours(24));
+        let drain = Drain { deadline, look_back, policy: DrainPolicy::Hold };
         topology.fleets.get_mut(&rnd()).unwrap().drain = Some(drain);
     };
     let mut harness = adopted(sticky).await;

@@ -174,12 +174,13 @@ fn window(table: &Table<'_>) -> Option<Window> {
 fn drain(table: &Table<'_>) -> Option<Drain> {
     let sticky: bool = table.default("sticky", "false");
     let deadline = table.default::<Positive>("drain_deadline", "1h").0;
+    let look_back = table.default::<Positive>("drain_look_back", "24h").0;
     let policy = table.default("drain_policy", "hold");
-    if !sticky && (table.has("drain_deadline") || table.has("drain_policy")) {
-        let key = if table.has("drain_policy") { "drain_policy" } else { "drain_deadline" };
+    let idle = ["drain_deadline", "drain_look_back", "drain_policy"].into_iter().filter(|key| table.has(key));
+    for key in idle.filter(|_| !sticky) {
         table.warn(key, "has no effect: the fleet is not sticky", "set sticky = true or remove it");
     }
-    sticky.then_some(Drain { deadline, policy })
+    sticky.then_some(Drain { deadline, look_back, policy })
 }
 
 fn prefer(table: &Table<'_>, pools: &BTreeSet<String>) -> Option<Vec<ClusterName>> {

@@ -212,7 +212,11 @@ impl<'a> View<'a> {
         }
         let saw = match self.input.in_flight.get(&self.fleet.name) {
             Some(Seen::Known(pipelines)) if pipelines.is_empty() => {
-                return judged(true, format!("no pipeline with jobs on {tag} is in flight"));
+                let saw = format!(
+                    "no pipeline with jobs on {tag} is in flight, of those that run a job or began in the last {:#}",
+                    drain.look_back
+                );
+                return judged(true, saw);
             }
             Some(Seen::Known(pipelines)) => {
                 let named: Vec<String> = pipelines

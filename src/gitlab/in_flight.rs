@@ -1,21 +1,21 @@
 //! Pipelines that are under way and have jobs on a tag.
 //!
 //! A pipeline is looked for by the jobs that the fleet's runners have taken: one that has not begun on them is bound to no
-//! cluster. Jobs of projects where the token's owner is less than a Reporter are not shown by GitLab, and not counted.
+//! cluster. GitLab lists a runner's jobs by their creation, which is that of the pipeline, and not by their project or
+//! pipeline: how far back it is looked bounds the calls, except for what a runner runs now. Jobs of projects where the token's owner is less than a Reporter are not shown by GitLab, and not counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Client, Error};
 use crate::model::{Draining, Pipeline, RunnerId};
 
 const PAGE: usize = 100;
-/// A pipeline whose last job on a runner is further back is not found.
-const PAGES: usize = 10;
-const LOOK_BACK: SignedDuration = SignedDuration::from_hours(24);
+/// The most pages that are read of one list.
+const PAGES: usize = 20;
 /// What a pipeline is while it may take another job by itself. One that waits for a person (`manual`) may wait for ever.
 const UNDER_WAY: [&str; 8] = [
     "created",
@@ -67,7 +67,8 @@ impl Client {
     ///
     /// When anything of it could not be read: then nobody knows that there is none.
     pub async fn in_flight(&self, wanted: &Draining, now: Timestamp) -> Result<Vec<Pipeline>, Error> {
-        let jobs = try_join_all(wanted.runners.iter().map(|runner| self.jobs(*runner, now))).await?;
+        let since = now.checked_sub(wanted.look_back).unwrap_or(Timestamp::MIN);
+        let jobs = try_join_all(wanted.runners.iter().map(|runner| self.jobs(*runner, since))).await?;
         let mut seen: BTreeMap<Pipeline, Option<String>> = BTreeMap::new();
         for job in jobs.into_iter().flatten() {
             let project = job.pipeline.project_id.or(job.project.map(|project| project.id));
@@ -89,10 +90,10 @@ impl Client {
         Ok(judged.await?.into_iter().flatten().collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// What a runner took lately, and what it runs however long ago it took it.
-    async fn jobs(&self, runner: RunnerId, now: Timestamp) -> Result<Vec<Job>, Error> {
-        let mut jobs = self.job_pages(runner, Some("running"), None).await?;
-        jobs.extend(self.job_pages(runner, None, now.checked_sub(LOOK_BACK).ok()).await?);
+    /// What a runner took of the jobs created since then, and what it runs however old that is.
+    async fn jobs(&self, runner: RunnerId, since: Timestamp) -> Result<Vec<Job>, Error> {
+        let mut jobs = self.job_pages(runner, Some("running"), Timestamp::MIN).await?;
+        jobs.extend(self.job_pages(runner, None, since).await?);
         Ok(jobs)
     }
 
@@ -100,7 +101,7 @@ impl Client {
         &self,
         runner: RunnerId,
         status: Option<&str>,
-        since: Option<Timestamp>,
+        since: Timestamp,
     ) -> Result<Vec<Job>, Error> {
         let (runner, per_page) = (runner.to_string(), PAGE.to_string());
         let mut jobs: Vec<Job> = Vec::new();
@@ -114,12 +115,20 @@ impl Client {
             let rows: Vec<Job> = reply.json()?;
             let full = rows.len() >= PAGE;
             jobs.extend(rows);
-            let far_enough = since.is_some_and(|since| jobs.last().is_some_and(|job| job.created_at < since));
-            if !full || far_enough {
-                break;
+            if !full || jobs.last().is_some_and(|job| job.created_at < since) {
+                jobs.retain(|job| job.created_at >= since);
+                return Ok(jobs);
             }
         }
-        Ok(jobs)
+        // What lies beyond may be in flight: nobody knows.
+        let why = match status {
+            Some(_) => format!("runner {runner} runs more than {} jobs", PAGES * PAGE),
+            None => format!(
+                "runner {runner} took more than {} jobs created since {since:.0}: make `drain_look_back` shorter",
+                PAGES * PAGE
+            ),
+        };
+        Err(Error::Incomplete { operation: "list_runner_jobs", why })
     }
 
     async fn pipeline_status(&self, pipeline: &Pipeline) -> Result<String, Error> {

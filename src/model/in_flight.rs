@@ -1,5 +1,6 @@
 //! Pipelines that are under way.
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{RunnerId, Tag};
@@ -20,4 +21,6 @@ pub struct Draining {
     pub tag: Tag,
     /// The runner records that would lose it.
     pub runners: Vec<RunnerId>,
+    /// How long ago a job may have been created that no runner runs now.
+    pub look_back: SignedDuration,
 }

@@ -107,6 +107,8 @@ pub enum Approval {
 pub struct Drain {
     /// How long.
     pub deadline: SignedDuration,
+    /// How old a pipeline may be and still be found while it waits between two jobs.
+    pub look_back: SignedDuration,
     /// What happens after that.
     pub policy: DrainPolicy,
 }

@@ -9,8 +9,8 @@ use crate::{
     decide::{FleetPass, Outcome},
     metrics::AskedLabels,
     model::{
-        Action, Approval, Draining, Failback, FleetName, FleetRunners, MoveState, Request, Seen, SignalState,
-        Timestamp, Topology,
+        Action, Approval, Drain, Draining, Failback, FleetName, FleetRunners, MoveState, Request, Seen,
+        SignalState, Timestamp, Topology,
     },
     status::Answer,
     store::{Event, State},
@@ -34,9 +34,13 @@ pub(super) fn draining(
                         && s.fleet.as_ref() == Some(name)
                 });
         let holder = state.decisions.get(name).filter(|d| d.state != MoveState::Moving).map(|d| &d.to);
-        let (true, Some(holder), Some(runners)) = (asked, holder, runners[name].known()) else { continue };
+        let (true, Some(holder), Some(runners), Some(Drain { look_back, .. })) =
+            (asked, holder, runners[name].known(), fleet.drain)
+        else {
+            continue;
+        };
         let runners = runners.pools.get(holder).into_iter().flatten().map(|r| r.id).collect();
-        draining.insert(name.clone(), Draining { tag: fleet.routing_tag.clone(), runners });
+        draining.insert(name.clone(), Draining { tag: fleet.routing_tag.clone(), runners, look_back });
     }
     draining
 }

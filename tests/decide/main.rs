@@ -38,7 +38,11 @@ fn asked(case: &Case) -> Outcome {
     case.decide().answers.pop().expect("every request is answered by the pass that sees it").outcome
 }
 
-const DRAIN: Drain = Drain { deadline: SignedDuration::from_mins(30), policy: DrainPolicy::Hold };
+const DRAIN: Drain = Drain {
+    deadline: SignedDuration::from_mins(30),
+    look_back: SignedDuration::from_hours(48),
+    policy: DrainPolicy::Hold,
+};
 
 /// A window that is closed at `NOW`, which is a Friday at 08:16 in UTC.
 fn never(kinds: &[MoveKind]) -> Window {

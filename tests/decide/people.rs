@@ -64,6 +64,10 @@ fn a_sticky_fleet_waits_for_its_pipelines_with_a_deadline() {
     }
     case.in_flight = [(rnd(), Seen::Known(Vec::new()))].into();
     assert_eq!(asked(&case), Outcome::Decided, "drained");
+    // How far it was looked is said by the gate itself.
+    let gates = case.decide().decision.expect("a decision").gates;
+    let drained = gates.iter().find(|gate| gate.gate == Gate::Drained).expect("the gate");
+    assert!(drained.saw.ends_with("that run a job or began in the last 48h"), "{}", drained.saw);
 
     // It waits for longer than a request that nobody judged lives, and no longer than the deadline.
     case.in_flight = [(rnd(), some)].into();

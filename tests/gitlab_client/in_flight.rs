@@ -1,7 +1,7 @@
 //! Which pipelines are in flight.
 
 use serde_json::{Value, json};
-use switchyard::model::{Draining, Pipeline, RunnerId};
+use switchyard::model::{Draining, Pipeline, RunnerId, SignedDuration};
 use switchyard_lab::gitlab::{JobTemplate, Outage, RunnerSpec, TokenSpec};
 
 use crate::Bench;
@@ -25,7 +25,8 @@ async fn a_pipeline_counts_from_its_first_job_on_the_runners_to_its_end() {
     let bench = Bench::new();
     let (admin, url) = (bench.admin(), bench.gitlab.url());
     let blue = admin.create_runner(RunnerSpec::new("blue", &["runner-a", "rnd-runner"]));
-    let wanted = Draining { tag: "rnd-runner".parse().unwrap(), runners: vec![RunnerId(blue.id)] };
+    let look_back = SignedDuration::from_hours(24);
+    let wanted = Draining { tag: "rnd-runner".parse().unwrap(), runners: vec![RunnerId(blue.id)], look_back };
     let seen = async || bench.client.in_flight(&wanted, admin.now()).await;
     assert_eq!(seen().await.unwrap(), [], "nothing has run");
 
@@ -48,7 +49,13 @@ async fn a_pipeline_counts_from_its_first_job_on_the_runners_to_its_end() {
     assert_eq!(seen().await.unwrap(), one);
     finish(&url, job).await;
     assert_eq!(seen().await.unwrap(), one, "its second job waits");
+    // A pipeline that is older than it is looked back and waits between two jobs is not seen: that is what the setting is for.
+    admin.advance(SignedDuration::from_hours(30));
+    assert_eq!(seen().await.unwrap(), []);
+    let further = Draining { look_back: SignedDuration::from_hours(48), ..wanted.clone() };
+    assert_eq!(bench.client.in_flight(&further, admin.now()).await.unwrap(), one);
     let job = take(&url, &blue.token).await;
+    assert_eq!(seen().await.unwrap(), one, "what is running is seen however old it is");
     finish(&url, job).await;
     assert_eq!(seen().await.unwrap(), [], "it is done");
 
