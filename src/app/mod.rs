@@ -2,6 +2,7 @@
 
 mod poll;
 mod reload;
+mod retention;
 pub mod role;
 pub(crate) mod setup;
 mod tokens;
@@ -28,7 +29,6 @@ use crate::{
     http,
     intake::Intake,
     metrics::Metrics,
-    model::Timestamp,
     reconcile::Reconciler,
     status::Status,
     store::{self, Holder, Store},
@@ -41,8 +41,6 @@ pub use setup::install_crypto;
 
 /// How long the tasks have to end after the first signal.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often old history is removed.
-const PRUNE_PERIOD: Duration = Duration::from_secs(3600);
 
 /// Why Switchyard does not run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +164,7 @@ async fn run(
     );
     let server = http::Server {
         intake: intake.clone(),
-        status: status_seen,
+        status: status_seen.clone(),
         topology: channels.topology.subscribe(),
         store: store.clone(),
         metrics: metrics.clone(),
@@ -197,7 +195,13 @@ async fn run(
         poller.run(poll_now, poll_end).await;
         "poll"
     });
-    tasks.spawn(prune(store.clone(), channels.retention.subscribe(), now, prune_end));
+    let pruner = retention::Pruner {
+        store: store.clone(),
+        keep: channels.retention.subscribe(),
+        status: status_seen.clone(),
+        now,
+    };
+    tasks.spawn(pruner.run(prune_end));
     let web_metrics = metrics.web.clone();
     let watcher = tokens::Watcher {
         files: channels.tokens.subscribe(),
@@ -291,32 +295,6 @@ async fn follow_lease(
         bell.notify_one();
         if store.lease().term().is_some() {
             poll.notify_one();
-        }
-    }
-}
-
-/// Removes history older than the retention, once per period.
-async fn prune(
-    store: Store,
-    retention: watch::Receiver<crate::model::SignedDuration>,
-    now: fn() -> Timestamp,
-    shutdown: CancellationToken,
-) -> &'static str {
-    loop {
-        let before = now().checked_sub(*retention.borrow());
-        // One is enough.
-        if let (Ok(before), Some(_)) = (before, store.lease().term()) {
-            match store.prune(before).await {
-                Ok(0) => {}
-                Ok(rows) => info!(rows, %before, "old history removed"),
-                Err(error) => {
-                    warn!(error = %chain(&error), "old history could not be removed")
-                }
-            }
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PRUNE_PERIOD) => {}
-            () = shutdown.cancelled() => return "retention",
         }
     }
 }

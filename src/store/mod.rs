@@ -299,8 +299,9 @@ impl Store {
         self.read(async |conn| read::history(conn, fleet, limit).await).await
     }
 
-    /// Deletes what is older, and says how many rows that were, steps not counted. Kept: every fleet's latest decision,
-    /// moves under way, episodes that fire, overrides in force. Keep at least the 7 days that [`State::moves`] covers.
+    /// Deletes what is older, and says how many rows that were, steps not counted. Kept: the 100 latest decisions of every
+    /// fleet, moves under way, episodes that fire, overrides, answers to proposals that may come again. Keep at least the 7
+    /// days that [`State::moves`] covers.
     pub async fn prune(&self, before: Timestamp) -> Result<u64, Error> {
         self.writer.write(self.pinned, operations::Prune { before }).await
     }

@@ -442,19 +442,21 @@ pub(super) struct Prune {
     pub(super) before: Timestamp,
 }
 
-/// In this order: what an episode was overtaken by must outlive it. Steps go with their decision.
-const PRUNE: [&str; 7] = [
+/// In this order: what an episode was overtaken by must outlive it. Steps go with their decision. What the safety of a fleet
+/// rests on stays however old it looks, for the clock may be wrong: its newest decisions (latch, cool-down, budget), what a
+/// person set, and answers to proposals of the decision that it would take next.
+const PRUNE: [&str; 6] = [
     "DELETE FROM signal WHERE state = 'firing' AND last_seen < $1 AND EXISTS (SELECT 1 FROM signal AS other \
      WHERE other.source = signal.source AND other.fingerprint = signal.fingerprint \
      AND other.last_seen > signal.last_seen AND (other.starts_at > signal.starts_at OR other.state = 'firing' \
      OR other.ends_at > signal.starts_at))",
     "DELETE FROM signal WHERE state = 'resolved' AND last_seen < $1",
-    "DELETE FROM decision WHERE decided_at < $1 AND state <> 'moving' AND generation < \
-     (SELECT MAX(newer.generation) FROM decision AS newer WHERE newer.fleet = decision.fleet)",
+    "DELETE FROM decision WHERE decided_at < $1 AND state <> 'moving' AND generation <= \
+     (SELECT MAX(newer.generation) FROM decision AS newer WHERE newer.fleet = decision.fleet) - 100",
     "DELETE FROM event WHERE at < $1",
-    "DELETE FROM overrides WHERE until < $1",
     "DELETE FROM request WHERE answered_at < $1",
-    "DELETE FROM proposal WHERE until < $1",
+    "DELETE FROM proposal WHERE until < $1 AND generation <= \
+     (SELECT COALESCE(MAX(decision.generation), 0) FROM decision WHERE decision.fleet = proposal.fleet)",
 ];
 
 impl Operation for Prune {
