@@ -1,7 +1,8 @@
 //! The snapshot that every pass publishes: what metrics, API and pages show.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
+use jiff::Unit;
 use serde::Serialize;
 
 use crate::{
@@ -32,9 +33,47 @@ pub struct Status {
     pub clocks: BTreeMap<String, SignedDuration>,
     /// The fleets.
     pub fleets: BTreeMap<FleetName, FleetStatus>,
+    /// Since then the next pass is overdue, and what is shown here is old.
+    pub stale_at: Option<Timestamp>,
+    /// Passes that could not be finished since.
+    pub failing: Option<Failing>,
     /// Answers to people's recent requests, by number.
     #[serde(skip)]
     pub answers: BTreeMap<i64, Answer>,
+}
+
+/// Why nothing newer is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failing {
+    /// When the first of them failed.
+    pub since: Timestamp,
+    /// How many.
+    pub passes: u64,
+    /// Why the last one failed.
+    pub why: String,
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { since, passes, why } = self;
+        write!(f, "{passes} {} failed since {since:.0}: {why}", if *passes == 1 { "pass" } else { "passes" })
+    }
+}
+
+impl Status {
+    /// What a person should know who is shown this now: that it is old, and why.
+    pub fn old(&self, now: Timestamp) -> Option<String> {
+        let at = self.at?;
+        let age = now.duration_since(at).round(Unit::Second).unwrap_or_default();
+        let seen = format!("what is shown here was seen at {at:.0}, {age:#} ago");
+        match &self.failing {
+            Some(failing) => Some(format!("{seen}: {failing}")),
+            None if self.stale_at.is_some_and(|stale_at| now > stale_at) => {
+                Some(format!("{seen}: the pass that looks again has not ended"))
+            }
+            None => None,
+        }
+    }
 }
 
 /// The answer to a person's request.
@@ -145,6 +184,8 @@ impl Default for Status {
             watchdog_at: None,
             prometheus: BTreeMap::new(),
             clocks: BTreeMap::new(),
+            stale_at: None,
+            failing: None,
             fleets: BTreeMap::new(),
             answers: BTreeMap::new(),
         }
@@ -175,5 +216,33 @@ impl FleetStatus {
     /// Whether the latest decision's move is under way.
     pub fn is_moving(decision: Option<&Decision>) -> bool {
         decision.is_some_and(|d| d.state == MoveState::Moving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_old_says_since_when_and_why() {
+        let second = |second: i64| Timestamp::constant(1_800_000_000 + second, 0);
+        let mut status = Status { at: Some(second(0)), stale_at: Some(second(60)), ..Status::default() };
+        assert_eq!(status.old(second(60)), None);
+        let seen = "what is shown here was seen at 2027-01-15T08:00:00Z, 1m 1s ago";
+        assert_eq!(
+            status.old(second(61)).unwrap(),
+            format!("{seen}: the pass that looks again has not ended")
+        );
+        let failing = |passes| Some(Failing { since: second(10), passes, why: "it is locked".to_owned() });
+        status.failing = failing(1);
+        let wanted = format!("{seen}: 1 pass failed since 2027-01-15T08:00:10Z: it is locked");
+        assert_eq!(status.old(second(61)).unwrap(), wanted);
+        status.failing = failing(7);
+        assert!(
+            status.old(second(11)).unwrap().contains("7 passes failed since"),
+            "at once, not when it is overdue"
+        );
+        status.at = None;
+        assert_eq!(status.old(second(61)), None, "nothing is shown");
     }
 }

@@ -23,13 +23,25 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
     out
 }
 
+/// What a pass came to, and what else a person should know.
+pub(super) fn head(fleet: &Value) -> Vec<String> {
+    let mut head = vec![text(fleet, "sentence").to_owned()];
+    head.extend(warnings(fleet).map(|warning| format!("warning: {warning}")));
+    head
+}
+
+/// What a person should know beside the sentence.
+pub(super) fn warnings(fleet: &Value) -> impl Iterator<Item = &str> {
+    fleet.get("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
 pub(super) fn plan(fleets: &[Value]) -> String {
     fleets
         .iter()
         .map(|fleet| {
             let plan = text(fleet, "text");
             let plan = if plan.is_empty() { "nothing is decided yet\n" } else { plan };
-            format!("{}\n{plan}", text(fleet, "sentence"))
+            format!("{}\n{plan}", head(fleet).join("\n"))
         })
         .collect::<Vec<_>>()
         .join("\n")
@@ -58,9 +70,7 @@ pub(super) fn explain(fleets: &[Value]) -> String {
                     rows.push(vec![String::new(), String::new(), format!("see: {runbook}")]);
                 }
             }
-            let mut head = vec![text(fleet, "sentence").to_owned()];
-            let warnings = fleet.get("warnings").and_then(Value::as_array).into_iter().flatten();
-            head.extend(warnings.filter_map(Value::as_str).map(|warning| format!("warning: {warning}")));
+            let mut head = head(fleet);
             if let Some(proposal) = fleet.get("proposal").filter(|proposal| proposal.is_object()) {
                 let (kind, to, until) =
                     (text(proposal, "kind"), text(proposal, "to"), text(proposal, "until"));

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     Exit,
     client::{Client, Failure, sentence},
+    show,
 };
 
 const PERIOD: Duration = Duration::from_millis(500);
@@ -71,7 +72,7 @@ pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure>
             return drain(client, &path, request).await;
         }
         let Some(proposal) = fleet.get("proposal").filter(|proposal| !proposal.is_null()) else {
-            client.print(&fleet, sentence);
+            client.print(&fleet, |fleet| show::head(fleet).join("\n"));
             return Ok(Exit::Done);
         };
         let what = format!(
@@ -81,7 +82,7 @@ pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure>
             text(proposal, "/to").unwrap_or_default(),
             text(proposal, "/until").unwrap_or_default()
         );
-        screen.show(&what, since(proposal, "/at"));
+        screen.show(&warned(&fleet, what), since(proposal, "/at"));
         tokio::time::sleep(PERIOD).await;
     }
 }
@@ -132,7 +133,7 @@ pub(super) async fn drain(client: &Client, path: &str, request: i64) -> Result<E
         let fleet = client.send(Method::GET, path, None).await?;
         let count = fleet["in_flight"].as_u64().map_or("unknown".to_owned(), |count| count.to_string());
         let until = text(&fleet, "/waiting/until").unwrap_or("answered");
-        let what = format!("drain: pipelines in flight {count}, waits until {until}");
+        let what = warned(&fleet, format!("drain: pipelines in flight {count}, waits until {until}"));
         screen.show(&what, since(&fleet, "/waiting/since"));
         tokio::time::sleep(PERIOD).await;
     }
@@ -143,6 +144,11 @@ fn since(value: &Value, pointer: &str) -> f64 {
     at.map_or(0.0, |at| crate::world::Live::clock().duration_since(at).as_secs_f64().max(0.0))
 }
 
+/// Progress that is old shows that.
+fn warned(fleet: &Value, line: String) -> String {
+    show::warnings(fleet).fold(line, |line, warning| format!("{line}; warning: {warning}"))
+}
+
 fn progress(fleet: &Value) -> String {
     let number =
         |key: &str| fleet.pointer(&format!("/progress/{key}")).and_then(Value::as_u64).unwrap_or_default();
@@ -151,10 +157,10 @@ fn progress(fleet: &Value) -> String {
     if number("dns_servers") > 0 {
         line = format!("{line}, DNS servers {}/{}", number("dns_agreeing"), number("dns_servers"));
     }
-    match text(fleet, "/progress/waiting") {
-        Some(waiting) => format!("{line}, waiting for {waiting}"),
-        None => line,
+    if let Some(waiting) = text(fleet, "/progress/waiting") {
+        line = format!("{line}, waiting for {waiting}");
     }
+    warned(fleet, line)
 }
 
 #[cfg(test)]

@@ -121,13 +121,24 @@ async fn let_go(request: Request, next: Next) -> Response {
 /// The address of the other side, as axum's connect info.
 pub type Peer = axum::extract::ConnectInfo<SocketAddr>;
 
-async fn landing() -> Html<&'static str> {
-    Html(
-        "<!doctype html><html lang=\"en\"><title>Switchyard</title><h1>Switchyard</h1><ul>\
+async fn landing(State(server): State<Server>) -> Html<String> {
+    let status = server.status.borrow().clone();
+    let old = match status.at {
+        Some(_) => status.old((server.now)()).map(|old| format!("Warning: {old}.")),
+        None => Some(reads::unfinished(&status).detail),
+    };
+    let mut shown = String::new();
+    if let Some(old) = old {
+        // Whatever a cause contains is text.
+        let old = old.replace('&', "&amp;").replace('<', "&lt;");
+        shown = format!("<p><strong>{old}</strong></p>");
+    }
+    Html(format!(
+        "<!doctype html><html lang=\"en\"><title>Switchyard</title><h1>Switchyard</h1>{shown}<ul>\
          <li><a href=\"/metrics\">Metrics</a><li><a href=\"/api/v1/fleets\">Fleets</a>\
          <li><a href=\"/api/v1/explain\">Gates</a><li><a href=\"/api/v1/plan\">Plan</a>\
          <li><a href=\"/api/v1/history\">History</a><li><a href=\"/docs/runbook.md\">Runbook</a><li><a href=\"/-/ready\">Ready</a></ul></html>",
-    )
+    ))
 }
 
 async fn metrics(State(server): State<Server>, headers: HeaderMap) -> Response {
@@ -148,8 +159,7 @@ async fn ready(State(server): State<Server>) -> Response {
     if server.status.borrow().at.is_some() {
         "Switchyard is ready.\n".into_response()
     } else {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The first look at the world is not finished.")
-            .into_response()
+        reads::unfinished(&server.status.borrow()).into_response()
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct FleetPlan {
     fleet: FleetName,
     generation: Generation,
     sentence: String,
+    /// What else a person should know.
+    warnings: Vec<String>,
     plan: Option<Plan>,
     text: String,
 }
@@ -74,14 +76,25 @@ fn unknown(fleet: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("There is no fleet {fleet:?} in the configuration."))
 }
 
-/// What the last pass came to. Before the first one has ended, nothing is known, and a fleet is not missing.
+/// What the last pass came to, with a warning when it is old. Before the first one has ended, nothing is known, and a fleet is
+/// not missing.
 fn seen(server: &Server) -> Result<Arc<Status>, Problem> {
-    let status = server.status.borrow().clone();
+    let mut status = server.status.borrow().clone();
     if status.at.is_none() {
-        let detail = "The first look at the world is not finished.";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        return Err(unfinished(&status));
+    }
+    if let Some(old) = status.old((server.now)()) {
+        for fleet in Arc::make_mut(&mut status).fleets.values_mut() {
+            fleet.warnings.insert(0, old.clone());
+        }
     }
     Ok(status)
+}
+
+pub(super) fn unfinished(status: &Status) -> Problem {
+    let why = status.failing.as_ref().map(|failing| format!(" {failing}.")).unwrap_or_default();
+    let detail = format!("The first look at the world is not finished.{why}");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
 /// One fleet as the last pass saw it.
@@ -142,6 +155,7 @@ pub(super) async fn plan(
         fleet: f.name.clone(),
         generation: f.generation,
         sentence: f.sentence.clone(),
+        warnings: f.warnings.clone(),
         text: f.plan.as_ref().map(ToString::to_string).unwrap_or_default(),
         plan: f.plan.clone(),
     })

@@ -26,7 +26,7 @@ use crate::{
         Request, Seen, SignedDuration, Step, Timestamp, Topology,
     },
     plan::{Plan, Standing, plan},
-    status::{Answer, Status},
+    status::{Answer, Failing, Status},
     store::{Committed, Event, State, Store, Term},
     transport::chain,
     world::World,
@@ -71,6 +71,8 @@ pub struct Reconciler<W> {
     term: Option<Term>,
     /// The store failed while steps were under way: what became of them may not be written down.
     unsure: bool,
+    /// Why the last passes failed, for the snapshot.
+    failing: Option<Failing>,
     /// The steps taken last: when the same ones come again, their effect was not seen, and hurry does not help.
     tries: BTreeMap<FleetName, Tries>,
 }
@@ -155,6 +157,7 @@ impl<W: World> Reconciler<W> {
             answers: BTreeMap::new(),
             term: None,
             unsure: false,
+            failing: None,
             tries: BTreeMap::new(),
         }
     }
@@ -168,7 +171,10 @@ impl<W: World> Reconciler<W> {
                 self.metrics.periods_missed.inc_by(missed(began - before, period));
             }
             let wake = match self.pass(&shutdown).await {
-                Ok(wake) => wake,
+                Ok(wake) => {
+                    self.went_well();
+                    wake
+                }
                 Err(PassError(crate::store::Error::Closed)) => {
                     error!("the store has ended; ending the loop");
                     return;
@@ -178,7 +184,7 @@ impl<W: World> Reconciler<W> {
                     Wake::In(BELL_SPACING)
                 }
                 Err(error) => {
-                    self.metrics.pass_failures.inc();
+                    self.failed(&error);
                     error!(
                         error = %chain(&error),
                         "the pass could not be finished; the next one looks at what has become of it"
@@ -393,12 +399,14 @@ impl<W: World> Reconciler<W> {
                 reason: reason.to_owned(),
             };
             self.metrics.decisions.get_or_create(&labels).inc();
-            if self.outcomes.insert(name.clone(), pass.outcome) != Some(pass.outcome) {
+            if self.outcomes.get(name) != Some(&pass.outcome) {
                 info!(fleet = %name, outcome = %pass.outcome, "{}", pass.sentence);
                 // A decision is an entry of its own.
                 if !matches!(pass.outcome, Outcome::Decided | Outcome::Adopted) {
                     self.event(name, &pass.outcome.to_string(), &pass.sentence, None, now).await?;
                 }
+                // Once it is written: a store that took it not is told again.
+                self.outcomes.insert(name.clone(), pass.outcome);
             }
             self.tell(name, pass, state, requests, now).await?;
         }

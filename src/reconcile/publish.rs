@@ -1,10 +1,10 @@
 //! The snapshot of a pass.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tracing::warn;
 
-use super::{Reconciler, View};
+use super::{PassError, Reconciler, View};
 use crate::{
     decide::FleetPass,
     model::{
@@ -12,12 +12,33 @@ use crate::{
         SignalState, Timestamp,
     },
     plan::Plan,
-    status::{FleetStatus, Progress, Status},
+    status::{Failing, FleetStatus, Progress, Status},
     store::State,
+    transport::chain,
     world::World,
 };
 
 impl<W: World> Reconciler<W> {
+    /// A pass could not be finished: what was published before is shown with that.
+    pub(super) fn failed(&mut self, error: &PassError) {
+        self.metrics.pass_failures.inc();
+        let now = self.setup.borrow().world.now();
+        let Failing { since, passes, .. } =
+            self.failing.take().unwrap_or(Failing { since: now, passes: 0, why: String::new() });
+        self.failing = Some(Failing { since, passes: passes + 1, why: chain(error) });
+        self.show_failing();
+    }
+
+    pub(super) fn went_well(&mut self) {
+        if self.failing.take().is_some() {
+            self.show_failing();
+        }
+    }
+
+    fn show_failing(&self) {
+        self.status.send_modify(|status| Arc::make_mut(status).failing.clone_from(&self.failing));
+    }
+
     pub(super) fn publish(
         &mut self,
         seen: View<'_>,
@@ -65,10 +86,17 @@ impl<W: World> Reconciler<W> {
             watchdog_at,
             prometheus,
             clocks: observation.evidence.clocks.clone(),
+            stale_at: now.checked_add(overdue(self.setup.borrow().period)).ok(),
+            failing: self.failing.clone(),
             fleets,
             answers,
         }));
     }
+}
+
+/// How long after a pass the next one should have ended: GitLab or Prometheus may be slow.
+fn overdue(period: Duration) -> Duration {
+    period.saturating_mul(3).max(Duration::from_secs(60))
 }
 
 fn fleet_status(

@@ -12,6 +12,7 @@ mod ending;
 mod hostile;
 mod lifecycle;
 mod metrics;
+mod old;
 mod pair;
 mod people;
 mod reload;
