@@ -29,10 +29,16 @@ const NO_PROXY_THERE: &str = "http://127.0.0.1:1";
 impl Scene {
     /// GitLab that answers polls at once, a runner that asks ten times a second, and the sidecar.
     async fn start() -> Result<Self> {
+        Self::with_workers(1).await
+    }
+
+    /// The same with so many jobs at once.
+    async fn with_workers(concurrent: usize) -> Result<Self> {
         let gitlab = Simulator::start(Config::default());
         let record = gitlab.admin().create_runner(RunnerSpec::new("blue", &["rnd-runner"]));
         let dir = tempfile::tempdir()?;
-        let setup = Setup::new("blue", &gitlab.url(), &record.token).check_interval(0.1);
+        let setup = Setup::new("blue", &gitlab.url(), &record.token);
+        let setup = setup.check_interval(0.1).concurrent(concurrent);
         let runner = runner::Process::start(setup, dir.path()).await?;
         let address = ports::free_address()?;
         let page = format!("http://{}/metrics", runner.metrics_addr());
@@ -150,6 +156,19 @@ async fn beside_a_runner_it_follows_what_happens() -> Result<()> {
     let log = scene.sidecar.tail();
     assert!(log.contains("state=asleep") && log.contains("state=dead"), "{log}");
     assert!(scene.sidecar.terminate(PATIENCE).await?.success());
+    Ok(())
+}
+
+/// A GitLab that takes requests and answers none: no restart helps.
+#[tokio::test]
+async fn beside_a_runner_whose_gitlab_hangs_it_says_so_and_that_it_lives() -> Result<()> {
+    // Another worker shows that it is kept from asking; the only one shows nothing.
+    for (workers, state) in [(2, State::Stuck), (1, State::Blocked)] {
+        let scene = Scene::with_workers(workers).await?;
+        scene.becomes(State::Polling).await?;
+        scene.gitlab.admin().fault(Fault::new(Match::operation("^request_job$"), Kind::Hang));
+        scene.becomes(state).await?;
+    }
     Ok(())
 }
 
