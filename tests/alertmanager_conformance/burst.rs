@@ -8,8 +8,8 @@ use switchyard_lab::{parts::Flavour, wait::until};
 use crate::stage::{HOUR, Setup, Stage, alert};
 
 const GROUPS: usize = 5_000;
-/// A few seconds on an idle machine.
-const LONG: Duration = Duration::from_secs(180);
+/// A few seconds on an idle machine, minutes on one that builds something beside.
+const LONG: Duration = Duration::from_secs(900);
 /// Of resident memory at its highest. Five thousand connections at once, each with its buffers and its message, took
 /// about a third of this.
 const MOST_MEMORY_KIB: u64 = 384 * 1024;
