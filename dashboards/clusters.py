@@ -6,6 +6,8 @@ from grafana import (
     variable,
 )
 
+GITOPS = "Application|Kustomization|HelmRelease|GitRepository|OCIRepository|HelmRepository|HelmChart|Bucket"
+
 
 def clusters():
     here = 'runner_cluster=~"$runner_cluster"'
@@ -68,8 +70,10 @@ def clusters():
             ),
             stat(
                 "Schedules without a good backup",
-                "Schedules of which no backup has ever completed, or the last one failed. No data: no schedule is known.",
-                f"""count(switchyard_object_verdict{{{OF_CLUSTER},kind="Schedule",reason=~"no_completed_backup|last_backup_failed"}})
+                """Schedules of which no backup has ever completed or the last one failed, and those that make none: refused, overdue, paused, or
+                without their location. No data: no schedule is known.""",
+                f"""count(switchyard_object_verdict{{{OF_CLUSTER},kind="Schedule",
+                reason=~"no_completed_backup|last_backup_failed|failed_validation|overdue|suspended|location_missing"}})
                 or 0 * count(switchyard_object_verdict{{{OF_CLUSTER},kind="Schedule"}})""",
                 thresholds=SOON,
             ),
@@ -213,6 +217,29 @@ def clusters():
                     "{{runner_cluster}} {{source}} {{state}}",
                 ),
                 unit="s",
+            ),
+            series(
+                "How long changes took",
+                "Of the changes that arrived within the last day, half took no longer, and nine of ten. No data: none arrived.",
+                [
+                    query(
+                        f"histogram_quantile({share}, sum by (le, runner_cluster)"
+                        f" (increase(switchyard_gitops_convergence_duration_seconds_bucket{{{OF_CLUSTER}}}[1d])))",
+                        "{{runner_cluster}} " + word,
+                    )
+                    for share, word in ((0.5, "half"), (0.9, "nine of ten"))
+                ],
+                unit="s",
+            ),
+            series(
+                "GitOps objects not well, by reason",
+                "Objects of Argo CD and Flux that are unhealthy, unknown or on their way; docs/verdicts.md explains each reason.",
+                query(
+                    "count by (kind, reason) (max by (runner_cluster, kind, namespace, name, reason)"
+                    f" (switchyard_object_verdict{{{OF_CLUSTER},kind=~\"{GITOPS}\",verdict!=\"healthy\"}}))",
+                    "{{kind}}: {{reason}}",
+                ),
+                stacked=True,
             ),
             table(
                 "Argo CD applications",

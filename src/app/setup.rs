@@ -15,7 +15,7 @@ use crate::{
     decide::judges,
     dns, gitlab,
     http::{Access, Token},
-    metrics::{Metrics, Operation, RequestLabels},
+    metrics::{Docs, Metrics, Operation, RequestLabels},
     model::{SignedDuration, Topology},
     prometheus,
     reconcile::Setup,
@@ -111,6 +111,9 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
         queries: config.queries.clone(),
     };
     let alertmanagers = alertmanagers(config).map_err(|e| client("Alertmanager")(e.into()))?;
+    metrics.docs.clear();
+    let url = format!("{}/docs", config.web.url.as_str().trim_end_matches('/'));
+    metrics.docs.get_or_create(&Docs { url }).set(1);
     let access = Access {
         webhook: Token::known(config.webhook.token.as_ref()),
         actions: Token::known(config.api.token.as_ref()),

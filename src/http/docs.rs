@@ -133,8 +133,9 @@ mod tests {
         for file in fs::read_dir(root().join("alerts")).unwrap() {
             let path = file.unwrap().path();
             let text = if path.is_file() { fs::read_to_string(path).unwrap() } else { continue };
-            for url in text.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: docs/")) {
-                let (name, anchor) = url.split_once('#').unwrap();
+            for url in text.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: '")) {
+                let linked = url.split_once("{{ end }}/").unwrap().1.trim_end_matches('\'');
+                let (name, anchor) = linked.split_once('#').unwrap();
                 // One alert speaks of a gate, whichever it is.
                 let found = anchor.contains("{{") || page(name).contains(&format!("<h2 id=\"{anchor}\">"));
                 assert!(found, "{url}");

@@ -81,7 +81,7 @@ pub struct Durations {
 }
 
 /// Upper bounds of convergence in seconds: a quarter of an hour is one, the limit of the alert.
-pub const BUCKETS: [f64; 10] = [10., 30., 60., 120., 300., 600., 900., 1800., 3600., f64::MAX];
+pub const BUCKETS: [f64; 10] = [10., 30., 60., 120., 300., 600., 900., 1800., 3600., f64::INFINITY];
 
 impl Durations {
     fn add(&mut self, took: SignedDuration) {

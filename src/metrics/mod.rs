@@ -54,6 +54,7 @@ labels! {
     EndedLabels { action, reason }
     Reason { reason }
     Credential { credential }
+    Docs { url }
 }
 
 /// No label: a family that appears with its first value.
@@ -123,6 +124,8 @@ pub struct Metrics {
     pub web: WebMetrics,
     /// Whether the file of each credential could be read.
     pub credential_good: Family<Credential, Gauge>,
+    /// Where this version's documentation is served; always 1.
+    pub docs: Family<Docs, Gauge>,
 }
 
 impl Metrics {
@@ -153,6 +156,7 @@ impl Metrics {
             alerts_ended: Family::default(),
             web: WebMetrics::default(),
             credential_good: Family::default(),
+            docs: Family::default(),
             page: Page::default(),
         };
         let page = Page::new(start, |ours| {
@@ -269,6 +273,7 @@ impl Metrics {
             "Whether the file of a credential could be read when it was last looked at",
             self.credential_good.clone(),
         );
+        r.register("docs_info", "Where this version's documentation is served; always 1", self.docs.clone());
     }
 
     /// All metrics, as they are shown.

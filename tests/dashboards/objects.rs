@@ -85,12 +85,20 @@ impl Inside {
 
     /// A new revision is in the source, and nothing has applied it yet.
     pub(crate) async fn change(&self) {
-        let mut source = objects()
+        self.say("GitRepository", "/status/artifact/revision").await;
+    }
+
+    /// The new revision is applied.
+    pub(crate) async fn arrive(&self) {
+        self.say("Kustomization", "/status/lastAppliedRevision").await;
+    }
+
+    async fn say(&self, kind: &str, field: &str) {
+        let mut object = objects()
             .into_iter()
-            .find(|object| object["kind"] == "GitRepository" && object["metadata"]["name"] == "apps")
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == "apps")
             .unwrap();
-        source["status"]["artifact"]["revision"] =
-            json!("main@sha1:0000000000000000000000000000000000000001");
-        self.kubernetes.apply(&source).await.unwrap();
+        *object.pointer_mut(field).unwrap() = json!("main@sha1:0000000000000000000000000000000000000001");
+        self.kubernetes.apply(&object).await.unwrap();
     }
 }

@@ -278,6 +278,9 @@ fn a_cluster_is_shown() {
     assert_eq!(value("gitops_convergence_duration_seconds_count", &flux), Some(1.0));
     let quarter = [flux[0], flux[1], ("le", "900.0")];
     assert_eq!(value("gitops_convergence_duration_seconds_bucket", &quarter), Some(1.0));
+    // Without it no quantile can be computed.
+    let all = [flux[0], flux[1], ("le", "+Inf")];
+    assert_eq!(value("gitops_convergence_duration_seconds_bucket", &all), Some(1.0));
 
     assert_eq!(value("exporter_collector_up", &[("collector", "backups")]), Some(1.0));
     assert_eq!(
