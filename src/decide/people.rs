@@ -107,8 +107,10 @@ impl<'a> View<'a> {
         if holder == Some(to) && failed.is_none() && self.is_held_by(to) {
             return Judgement::Refused(Outcome::Steady, format!("{name} is held by {to} already."));
         }
+        // Whoever paused the fleet after it began to drain means this move, too.
+        let ends = waits && (self.input.judges)(MoveKind::Failover, Gate::NotPaused);
         let pause = Override::pause(self.input.overrides, name, self.input.now);
-        if let Some(pause) = pause.filter(|_| waits) {
+        if let Some(pause) = pause.filter(|_| ends) {
             let sentence = format!(
                 "{name}: the switchover to {to} waited, and {} has paused the fleet ({}): nothing was done.",
                 pause.author, pause.reason

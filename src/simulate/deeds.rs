@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{
     model::{
-        ClusterName, FleetName, Gate, Holders, Manager, Override, OverrideKind, Pipeline, RecordSet,
-        RunnerId, Seen, SignedDuration, Tag,
+        ClusterName, Consent, FleetName, Gate, Holders, Manager, Override, OverrideKind, Pipeline, Proposal,
+        RecordSet, RunnerId, Seen, SignedDuration, Tag,
     },
-    store::{self, Acted, NewRequest, Person},
+    store::{self, Acted, NewRequest, Person, ProposalAnswered},
     world::{
         World as _,
         sim::{Chance, Crash, Edit, Process, SimGitlab, SimRunner, Tool},
@@ -276,11 +276,18 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
         }
         Deed::Consent(fleet, consent, held) => {
             let proposals = player.store.load(clock).await?.proposals;
-            let pending = proposals.iter().find(|p| p.what.fleet == *fleet && p.pending(clock));
+            // An approval can be taken back.
+            let rejects = *consent == Consent::Rejected;
+            let asked =
+                |p: &&Proposal| p.what.fleet == *fleet && (p.pending(clock) || rejects && p.stands(clock));
+            let pending = proposals.iter().find(asked);
             if let Some(proposal) = pending {
                 let expected = expected(player, Some(fleet), held).await?;
                 let person = Person { author, reason, at: clock, expected };
-                let _ = player.store.answer_proposal(fleet, proposal.id, *consent, &person).await?;
+                let answered = player.store.answer_proposal(fleet, proposal.id, *consent, &person).await?;
+                if let Acted::Yes(ProposalAnswered::Yes(proposal)) = answered {
+                    player.watcher.answered(proposal);
+                }
                 player.bell.notify_one();
             }
         }
@@ -336,6 +343,7 @@ async fn request(
         overrides: overrides.to_vec(),
     };
     let id = player.store.add_request(&request).await?;
+    player.watcher.asked(id, request);
     player.requests.insert(id);
     player.bell.notify_one();
     Ok(())

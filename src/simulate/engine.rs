@@ -27,7 +27,7 @@ use crate::{
     decide::Judges,
     intake::Intake,
     metrics::Metrics,
-    model::{ClusterName, FleetName, PoolSelector, SignedDuration, Timestamp, Topology},
+    model::{ClusterName, FleetName, Gate, MoveKind, PoolSelector, SignedDuration, Timestamp, Topology},
     reconcile::{PassError, Reconciler, Setup, Wake},
     status::Status,
     store::{self, Holder, Store},
@@ -161,7 +161,7 @@ impl<'a> Player<'a> {
             }
         }
         let disk = Disk::new()?;
-        let store = open(&disk, beginning).await?;
+        let store = open(&disk, beginning, parts).await?;
         let (status_sender, status) = watch::channel(Arc::new(Status::default()));
         let metrics = Arc::new(Metrics::new(status.clone(), store.clone(), beginning));
         let topology = story.topology.clone();
@@ -483,7 +483,7 @@ impl<'a> Player<'a> {
     pub(super) async fn start_again(&mut self) -> Result<(), PlayError> {
         let clock = self.world.now();
         self.store.clone().close().await?;
-        self.store = open(&self.disk, clock).await?;
+        self.store = open(&self.disk, clock, self.parts).await?;
         // A file is for one process, which takes the lease with it; a shared database would not give it.
         if self.led_elsewhere {
             self.store.lead_elsewhere(OTHER, clock).await?;
@@ -541,9 +541,14 @@ impl<'a> Player<'a> {
     }
 }
 
-async fn open(disk: &Disk, now: Timestamp) -> Result<Store, store::Error> {
+async fn open(disk: &Disk, now: Timestamp, parts: &Parts) -> Result<Store, store::Error> {
     let holder = Holder { listen: "nowhere".to_owned(), now };
-    Store::open(&disk.url(), &holder, TERM).await
+    let store = Store::open(&disk.url(), &holder, TERM).await?;
+    // A loop whose gate is always open takes itself for the leader.
+    if !(parts.judges)(MoveKind::Failover, Gate::Leader) {
+        store.insist_on_leading();
+    }
+    Ok(store)
 }
 
 fn new_setup(story: &Story, topology: &Topology, world: &SimWorld, parts: &Parts) -> Setup<Outside> {

@@ -15,7 +15,7 @@ mod transcript;
 mod words;
 
 pub use engine::{PlayError, play, play_with};
-pub use parse::{parse, parse_with};
+pub use parse::{parse, parse_with, vocabulary};
 pub use parts::{Outside, Parts};
 pub use promises::Broken;
 pub use story::{

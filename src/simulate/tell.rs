@@ -89,6 +89,9 @@ impl Player<'_> {
         if wrote {
             let state = self.store.load(clock).await?;
             self.watcher.stored(&state.decisions, clock);
+            if self.watcher.awaits() {
+                self.watcher.unanswered(&self.store.open_requests().await?);
+            }
         }
         self.answers(first);
         self.tell_broken();

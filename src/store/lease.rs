@@ -14,7 +14,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -69,6 +69,8 @@ struct Own {
 pub struct Lease {
     standing: Arc<watch::Sender<Standing>>,
     failures: Arc<AtomicU64>,
+    /// Whether it takes itself for the leader whatever it is told.
+    stubborn: Arc<AtomicBool>,
     /// How long a term is; none when it does not end.
     length: Option<Duration>,
     name: Arc<str>,
@@ -82,7 +84,7 @@ impl Lease {
 
     fn new(standing: Standing, length: Option<Duration>, name: &str) -> Self {
         let standing = Arc::new(watch::Sender::new(standing));
-        Self { standing, failures: Arc::default(), length, name: name.into() }
+        Self { standing, failures: Arc::default(), stubborn: Arc::default(), length, name: name.into() }
     }
 
     /// This process, as the others see it.
@@ -172,6 +174,9 @@ impl Lease {
 
     /// The database has refused a write of this epoch.
     pub(super) fn lost(&self, epoch: Epoch) {
+        if self.stubborn.load(Ordering::Relaxed) {
+            return;
+        }
         self.standing.send_if_modified(|standing| {
             let lost = standing.own.is_some_and(|own| own.epoch == epoch);
             if lost {
@@ -179,6 +184,11 @@ impl Lease {
             }
             lost
         });
+    }
+
+    /// From now on it takes itself for the leader, whatever it is told.
+    pub(super) fn insist(&self) {
+        self.stubborn.store(true, Ordering::Relaxed);
     }
 
     /// Somebody else leads; what this process believes of itself stays until it is refused.

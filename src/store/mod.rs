@@ -319,6 +319,11 @@ impl Store {
         Ok(())
     }
 
+    /// For stories, on a file: this process takes itself for the leader from now on, however often it is refused.
+    pub fn insist_on_leading(&self) {
+        self.lease().insist();
+    }
+
     /// For stories, on a file: this process takes the lease again.
     pub async fn lead_again(&self, at: Timestamp) -> Result<(), Error> {
         let name = self.lease().name().to_owned();

@@ -166,7 +166,10 @@ async fn a_group_that_was_never_read_over_graphql_is_not_taken_for_read() {
     let client = bench.client(token(), |s| s.scope = Scope::Group("acme".to_owned()));
     let error = client.runners(&tagged(&["runner-a"])).await.unwrap_err();
     assert!(matches!(error, Error::Incomplete { .. }), "{error:?}");
-    assert!(error.to_string().contains("REST leaves out what is below group acme: allow /api/graphql"), "{error}");
+    assert!(
+        error.to_string().contains("REST leaves out what is below group acme: allow /api/graphql"),
+        "{error}"
+    );
     // Those that are chosen by their numbers are asked for one by one.
     assert_eq!(ids(&client.runners(&by_id([own])).await.unwrap()), [own]);
     bench.admin().graphql(GraphqlMode::default());

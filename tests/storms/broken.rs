@@ -8,7 +8,7 @@ use switchyard::{
 };
 use switchyard_lab::storm;
 
-use super::world;
+use super::{disk, world};
 
 /// One way to break a promise.
 struct Case {
@@ -29,9 +29,8 @@ fn in_world(world: fn(switchyard::world::SimWorld) -> switchyard::simulate::Outs
     Parts { world, ..Parts::default() }
 }
 
-/// What was promised to be on the disk was in a log that is gone.
-fn loses_its_log(store: &std::path::Path) {
-    let _ = std::fs::remove_file(store.join("simulated.db-wal"));
+fn on_disk(disk: fn(&std::path::Path)) -> Parts {
+    Parts { disk, ..Parts::default() }
 }
 
 fn cases() -> Vec<Case> {
@@ -86,6 +85,40 @@ fn cases() -> Vec<Case> {
             "at 10m kill blue\nat 12m crash\nat 14m end",
         ),
         case(
+            3,
+            "rnd was moved to green, and no request for that was open",
+            on_disk(disk::forgets_answers),
+            "at 10m fault prometheus silent\nat 10m10s human switches from blue to green\n\
+             at 10m20s mend prometheus\nat 10m30s crash\nat 14m end",
+        ),
+        case(
+            3,
+            "rnd was moved for a request that expects Some(ClusterName(\"green\")), and Some(ClusterName(\"blue\")) held it",
+            on_disk(disk::mistakes_the_holder),
+            "fleet rnd on blue green red\nat 9m stop\nat 10m human switches from green to red\nat 10m10s start\n\
+             at 10m10s crash\nat 14m end",
+        ),
+        case(
+            3,
+            "rnd was moved for a request of 2027-01-15T08:10:00Z, which waits since Some(2027-01-15T08:10:00",
+            on_disk(disk::forgets_how_long),
+            "set sticky = true\nset drain_deadline = \"5m\"\nat 5m human runs pipeline 7\n\
+             at 10m human switches from blue to green\nat 11m crash\nat 11m stop\n\
+             at 25m human ends pipeline 7\nat 30m start\nat 33m end",
+        ),
+        case(
+            3,
+            "rnd was moved to green, and nobody approved it",
+            without!(Approved),
+            "set approval = \"required\"\nat 10m kill blue\nat 14m end",
+        ),
+        case(
+            3,
+            "rnd was moved to green, and its approval stands no more: Some(ProposalAnswer { consent: Rejected",
+            on_disk(disk::mistakes_the_answer),
+            "set approval = \"required\"\nat 10m kill blue\nat 13m human rejects\nat 14m crash\nat 18m end",
+        ),
+        case(
             4,
             "rnd was moved again after",
             without!(CooledDown),
@@ -131,13 +164,13 @@ fn cases() -> Vec<Case> {
         case(
             5,
             "was accepted as firing and forgotten",
-            Parts { disk: loses_its_log, ..Parts::default() },
+            on_disk(disk::loses_its_log),
             "at 10m kill blue\nat 11m20s crash\nat 14m end",
         ),
         case(
             5,
             "the store forgot a decision about rnd",
-            Parts { disk: loses_its_log, ..Parts::default() },
+            on_disk(disk::loses_its_log),
             "at 10m kill blue\nat 11m crash after step 1\nat 14m end",
         ),
         case(

@@ -6,11 +6,13 @@ mod file;
 mod header;
 mod people;
 mod timeline;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 
 use header::Header;
 use timeline::Timeline;
+pub use vocabulary::vocabulary;
 
 use super::{
     story::Story,

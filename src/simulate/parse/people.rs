@@ -13,6 +13,32 @@ use crate::{
 const PERSON: &str = "ada";
 const REASON: &str = "a story";
 
+pub(super) const DEEDS: [&str; 23] = [
+    "retags",
+    "gives",
+    "takes",
+    "pauses",
+    "unpauses",
+    "fills",
+    "deletes",
+    "registers",
+    "shares",
+    "edits",
+    "resumes",
+    "approves",
+    "rejects",
+    "runs",
+    "ends",
+    "acks",
+    "switches",
+    "fails",
+    "vetoes",
+    "allows",
+    "silences",
+    "enables",
+    "disables",
+];
+
 impl Timeline {
     pub(super) fn human(&self, words: &mut Words<'_>) -> Parsed<Happening> {
         let deed = self.deed(words)?;
@@ -27,31 +53,6 @@ impl Timeline {
     }
 
     fn deed(&self, words: &mut Words<'_>) -> Parsed<Deed> {
-        const DEEDS: [&str; 23] = [
-            "retags",
-            "gives",
-            "takes",
-            "pauses",
-            "unpauses",
-            "fills",
-            "deletes",
-            "registers",
-            "shares",
-            "edits",
-            "resumes",
-            "approves",
-            "rejects",
-            "runs",
-            "ends",
-            "acks",
-            "switches",
-            "fails",
-            "vetoes",
-            "allows",
-            "silences",
-            "enables",
-            "disables",
-        ];
         Ok(match words.choose(&DEEDS)? {
             "retags" => Deed::Retag(self.runner(words)?),
             "pauses" if words.peek() == Some("runner") => {

@@ -17,7 +17,7 @@ const EPILOGUE: SignedDuration = SignedDuration::from_mins(5);
 /// How long a runner sleeps after three refusals.
 const SLEEP: SignedDuration = SignedDuration::from_hours(1);
 
-const HAPPENINGS: [&str; 18] = [
+pub(super) const HAPPENINGS: [&str; 18] = [
     "kill",
     "revive",
     "partition",
@@ -37,9 +37,26 @@ const HAPPENINGS: [&str; 18] = [
     "expect",
     "end",
 ];
-const WRITES: [&str; 5] = ["timeout-after-commit", "lost-reply", "lost-request", "refused", "error"];
+pub(super) const WRITES: [&str; 5] =
+    ["timeout-after-commit", "lost-reply", "lost-request", "refused", "error"];
 /// GitLab's answers have more shapes than those of a DNS server.
-const SHAPES: [&str; 3] = ["refused-in-fields", "refused-in-html", "html-instead"];
+pub(super) const SHAPES: [&str; 3] = ["refused-in-fields", "refused-in-html", "html-instead"];
+pub(super) const GITLAB: [&str; 7] = [
+    "down",
+    "rate-limit",
+    "rate-limit-in-json",
+    "rate-limit-in-html",
+    "graphql-refused",
+    "stale-reads",
+    "slow",
+];
+pub(super) const SERVER: [&str; 2] = ["down", "behind"];
+pub(super) const PROMETHEUS: [&str; 6] = ["down", "silent", "stale", "contradicts", "nan", "partial"];
+pub(super) const ALERTMANAGER: [&str; 7] =
+    ["down", "duplicates", "reorder", "late", "lost-resolve", "lost-firing", "wrong-credential"];
+pub(super) const LEAD: [&str; 2] = ["elsewhere", "again"];
+pub(super) const PARTITION: [&str; 2] = ["gitlab", "prometheus"];
+pub(super) const SIDES: [&str; 2] = ["before", "after"];
 
 pub(super) struct Timeline {
     pub(super) story: Story,
@@ -86,7 +103,7 @@ impl Timeline {
             "crash" => (Happening::Crash(crash(&mut words)?), None),
             "stop" => (Happening::Running(false), None),
             "start" => (Happening::Running(true), None),
-            "lead" => (Happening::Lead(words.choose(&["elsewhere", "again"])? == "again"), None),
+            "lead" => (Happening::Lead(words.choose(&LEAD)? == "again"), None),
             "clock" => {
                 words.expect("jumps")?;
                 (Happening::Clock(words.duration()?), None)
@@ -161,7 +178,7 @@ impl Timeline {
             "slow" => Fate::Slow,
             "wake" => Fate::Wake,
             "sleep" => Fate::Sleep(if words.take("for") { words.lasting()? } else { SLEEP }),
-            _ if words.take("from") => match words.choose(&["gitlab", "prometheus"])? {
+            _ if words.take("from") => match words.choose(&PARTITION)? {
                 "gitlab" => Fate::PartitionFromGitlab,
                 _ => Fate::PartitionFromPrometheus,
             },
@@ -197,7 +214,7 @@ impl Timeline {
         allowed.extend(servers.iter().map(String::as_str));
         let word = words.choose(&allowed)?;
         if let Some(server) = servers.iter().position(|server| server == word) {
-            return Ok(match words.choose(&["down", "behind"])? {
+            return Ok(match words.choose(&SERVER)? {
                 "down" => DnsFault::Down(Some(server)),
                 _ => DnsFault::Behind(server),
             });
@@ -214,7 +231,7 @@ impl Timeline {
         if server.is_some() {
             words.word("a server")?;
         }
-        let mut allowed = vec!["down", "silent", "stale", "contradicts", "nan", "partial"];
+        let mut allowed = PROMETHEUS.to_vec();
         if server.is_none() {
             allowed.extend(servers.iter().map(String::as_str));
         }
@@ -232,7 +249,7 @@ impl Timeline {
 }
 
 /// The parts that can be mended, by name.
-fn parts() -> Vec<(&'static str, Part)> {
+pub(super) fn parts() -> Vec<(&'static str, Part)> {
     let mut parts = vec![
         ("gitlab", Part::Gitlab),
         ("dns", Part::Dns),
@@ -281,15 +298,7 @@ fn chance(words: &mut Words<'_>) -> Parsed<u8> {
 }
 
 fn gitlab(words: &mut Words<'_>) -> Parsed<GitlabFault> {
-    let mut allowed = vec![
-        "down",
-        "rate-limit",
-        "rate-limit-in-json",
-        "rate-limit-in-html",
-        "graphql-refused",
-        "stale-reads",
-        "slow",
-    ];
+    let mut allowed = GITLAB.to_vec();
     allowed.extend(WRITES.into_iter().chain(SHAPES));
     Ok(match words.choose(&allowed)? {
         "down" => GitlabFault::Down,
@@ -304,9 +313,7 @@ fn gitlab(words: &mut Words<'_>) -> Parsed<GitlabFault> {
 }
 
 fn alertmanager(words: &mut Words<'_>) -> Parsed<AlertmanagerFault> {
-    let allowed =
-        ["down", "duplicates", "reorder", "late", "lost-resolve", "lost-firing", "wrong-credential"];
-    Ok(match words.choose(&allowed)? {
+    Ok(match words.choose(&ALERTMANAGER)? {
         "down" => AlertmanagerFault::Down,
         "duplicates" => AlertmanagerFault::Duplicates,
         "reorder" => AlertmanagerFault::Reorder,
@@ -321,7 +328,7 @@ fn crash(words: &mut Words<'_>) -> Parsed<CrashAt> {
     if words.is_empty() {
         return Ok(CrashAt::Now);
     }
-    let before = words.choose(&["before", "after"])? == "before";
+    let before = words.choose(&SIDES)? == "before";
     let what = if before { words.choose(&["step"])? } else { words.choose(&["step", "record"])? };
     let number = from_one(words)?;
     Ok(match (before, what) {

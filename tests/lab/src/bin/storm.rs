@@ -61,31 +61,21 @@ enum News {
     CtrlC,
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
 fn main() -> std::io::Result<ExitCode> {
     let args = Args::parse();
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let first = args.seed.unwrap_or_else(|| fastrand::u64(..) >> 20);
     let (sender, news) = mpsc::channel();
-    let (stop, asked) = (runtime()?, sender.clone());
+    let asked = sender.clone();
+    let stop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::spawn(move || {
         if stop.block_on(tokio::signal::ctrl_c()).is_ok() {
             let _ = asked.send(News::CtrlC);
         }
     });
     println!("storms from seed {first} on, {threads} at once; stop with Ctrl-C");
-    for thread in 0..threads as u64 {
-        let (sender, runtime) = (sender.clone(), runtime()?);
-        std::thread::spawn(move || {
-            let mut seed = first + thread;
-            while sender.send(News::Storm(runtime.block_on(storm::storm(seed)))).is_ok() {
-                seed += threads as u64;
-            }
-        });
-    }
+    let storms = storm::many(first.., threads)?;
+    std::thread::spawn(move || storms.into_iter().try_for_each(|storm| sender.send(News::Storm(storm))));
     let begun = Instant::now();
     let mut shown = begun;
     let mut tally = Tally { begun, storms: 0, passes: 0, struck: BTreeMap::new() };
