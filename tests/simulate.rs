@@ -185,7 +185,7 @@ fn guarded(gate: Gate) -> (&'static str, Wrong) {
         // The store takes no decision beside a move, whoever asks.
         Gate::SingleFlight => ("gate-single_flight", Wrong::IsRefused),
         Gate::NotLatched => ("gate-not_latched", Wrong::Acts),
-        Gate::EyesOpen => ("eyes-shut-with-an-alert-in-hand", Wrong::Acts),
+        Gate::EyesOpen => ("check-34-own-eyes", Wrong::Acts),
         Gate::GitlabReachable => ("gate-gitlab_reachable", Wrong::Acts),
         Gate::NotCommonCause => ("gate-not_common_cause", Wrong::Acts),
         Gate::SignalHeld => ("gate-signal_held", Wrong::Acts),
