@@ -82,10 +82,17 @@ pub(super) fn explain(fleets: &[Value]) -> String {
             if let Some(waiting) = fleet.get("waiting").filter(|waiting| waiting.is_object()) {
                 head.push(format!("request {}: {}", waiting["request"], text(waiting, "sentence")));
             }
-            format!("{}\n{}", head.join("\n"), table(&rows))
+            format!("{}\n{}{}", head.join("\n"), table(&rows), pages(fleet))
         })
         .collect::<Vec<_>>()
         .join("\n")
+}
+
+/// Where the page of each gate is, of those that are open, too.
+fn pages(fleet: &Value) -> String {
+    let gates = fleet.get("gates").and_then(Value::as_array).into_iter().flatten();
+    let mut pages = gates.filter_map(|gate| text(gate, "runbook").strip_suffix(text(gate, "gate")));
+    pages.next().map(|page| format!("what each gate asks, and what to do: {page}GATE\n")).unwrap_or_default()
 }
 
 /// Oldest first, so that the story reads downwards.
@@ -171,7 +178,7 @@ mod tests {
              "runbook": "gates#target_able"}]})];
         let wanted = "rnd is held by blue.\nwarning: two are one.\n  open    enabled      enabled = true\n  idle    confirmed    blue alive: \
                       1.00\n  CLOSED  target_able  green polls well: 0.00\n                       asked: up\n              \
-                      \u{20}        see: gates#target_able\n";
+                      \u{20}        see: gates#target_able\nwhat each gate asks, and what to do: gates#GATE\n";
         assert_eq!(super::explain(&fleets), wanted);
     }
 }

@@ -43,6 +43,18 @@ fn what_is_missing_or_misspelt_is_refused_with_the_mend() {
             "responder.enabled=false,exporter.enabled=true,exporter.kubeconfigSecret=a,exporter.clusters[0].context=a,exporter.clusters[0].runnerCluster=blue,exporter.clusters[1].context=b,exporter.clusters[1].runnerCluster=blue",
             "two contexts have one runnerCluster",
         ),
+        (
+            "responder.enabled=false,exporter.enabled=true,exporter.runnerCluster=hub,exporter.argocdDestinations[0].destination=a,exporter.argocdDestinations[0].runnerCluster=blue,exporter.argocdDestinations[1].destination=a,exporter.argocdDestinations[1].runnerCluster=green",
+            "one destination is named twice",
+        ),
+        (
+            "exporter.argocdDestinations[0].destination=a,exporter.argocdDestinations[0].runnerCluster=G",
+            "/exporter/argocdDestinations/0/runnerCluster",
+        ),
+        (
+            "responder.enabled=false,runner.enabled=true,runner.configSecret=a,runner.sidecar.scheme=HTTPS",
+            "runner.sidecar.webConfigSecret",
+        ),
         ("exporter.clusters[0].context=a", "runnerCluster"),
         (
             "exporter.clusters[0].context=a,exporter.clusters[0].runnerCluster=A",
@@ -259,11 +271,19 @@ fn the_example_of_a_runner_is_probed_and_scraped_through_its_sidecar() {
     assert!(
         sidecar["args"].as_array().unwrap().contains(&json!(format!("--web.listen-address=0.0.0.0:{port}")))
     );
+    let manifest = fs::read_to_string(root().join("deploy/manifests/runner.yaml")).unwrap();
+    let manifest: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
+    let plain = of_kind(&manifest, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0].clone();
     for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
-        assert_eq!(runner[probe]["httpGet"], json!({ "path": path, "port": port }));
+        // With certificates, and in the plain manifest without.
+        assert_eq!(runner[probe]["httpGet"], json!({ "path": path, "port": port, "scheme": "HTTPS" }));
+        assert_eq!(plain[probe]["httpGet"], json!({ "path": path, "port": port }));
     }
-    let drain = runner["lifecycle"]["preStop"]["exec"]["command"][2].as_str().unwrap();
-    assert!(drain.contains(&format!("http://127.0.0.1:{port}/drain")), "{drain}");
+    for (runner, scheme) in [(runner, "https"), (&plain, "http")] {
+        let drain = runner["lifecycle"]["preStop"]["exec"]["command"][2].as_str().unwrap();
+        assert!(drain.contains(&format!(" {scheme}://127.0.0.1:{port}/drain")), "{drain}");
+        assert_eq!(drain.contains("--no-check-certificate"), scheme == "https", "{drain}");
+    }
 
     let [monitor] = of_kind(&objects, "PodMonitor")[..] else { panic!("one PodMonitor") };
     let labels = template["metadata"]["labels"].as_object().unwrap();
@@ -273,6 +293,8 @@ fn the_example_of_a_runner_is_probed_and_scraped_through_its_sidecar() {
     let names = [&runner["ports"][0]["name"], &sidecar["ports"][0]["name"]];
     let scraped = monitor["spec"]["podMetricsEndpoints"].as_array().unwrap().iter();
     assert_eq!(scraped.map(|endpoint| &endpoint["port"]).collect::<Vec<_>>(), names);
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][1]["scheme"], "https");
+    assert!(monitor["spec"]["podMetricsEndpoints"][0]["scheme"].is_null(), "the runner's own page is plain");
 
     // A sidecar among the init containers would block the pod for ever where it is not known.
     let path = chart().join("ci/runner-values.yaml").display().to_string();

@@ -9,9 +9,9 @@ use switchyard_lab::{
     parts::or_skip,
 };
 
-use super::{chart, commands, helm, of_kind, rendered, root, said, variant, variants};
+use super::{chart, commands, helm, of_kind, pods::shipped, rendered, root, said, variant, variants};
 
-/// Every object of every variant as the API server judges it, then installed by Helm itself.
+/// Every object of every variant and of the plain manifests as the API server judges it, then installed by Helm itself.
 #[tokio::test]
 async fn a_real_api_server_takes_every_variant() {
     let Some(kubernetes) = or_skip(Kubernetes::start().await) else { return };
@@ -20,14 +20,13 @@ async fn a_real_api_server_takes_every_variant() {
         kubernetes.namespace(namespace).await.unwrap();
     }
     let mut kinds = BTreeSet::new();
-    for values in variants() {
-        let Some(objects) = variant(&values) else { return };
+    for (path, objects) in shipped() {
         for object in objects {
             kinds.insert(object["kind"].as_str().unwrap().to_owned());
             kubernetes
                 .dry_run(&object)
                 .await
-                .unwrap_or_else(|error| panic!("{}: {error:#}\n{object:#}", values.display()));
+                .unwrap_or_else(|error| panic!("{}: {error:#}\n{object:#}", path.display()));
         }
     }
     for kind in [
@@ -74,8 +73,7 @@ async fn every_pod_may_run_in_a_restricted_namespace() {
         .await
         .unwrap();
     let mut tried = 0;
-    for values in variants() {
-        let Some(objects) = variant(&values) else { return };
+    for (_, objects) in shipped() {
         for deployment in of_kind(&objects, "Deployment") {
             let mut pod = deployment["spec"]["template"].clone();
             pod["apiVersion"] = json!("v1");

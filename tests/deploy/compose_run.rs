@@ -2,7 +2,7 @@
 //! hand, for want of an engine. Only names and places are others.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -108,6 +108,62 @@ async fn ready(process: &mut Process, address: SocketAddr) -> Result<()> {
         .await
 }
 
+/// Every alert fires, with the rest of its rule as it is shipped: each link that people get of Alertmanager opens, at the section that
+/// it names.
+async fn every_alert_leads_to_its_page(there: &Elsewhere) -> Result<()> {
+    let place = there.dir.join("prometheus/etc/prometheus/alerts");
+    fs::remove_file(&place)?;
+    fs::create_dir(&place)?;
+    let mut names = BTreeSet::new();
+    for path in fs::read_dir(root().join("alerts"))?.map(|entry| entry.map(|entry| entry.path())) {
+        let path = path?;
+        if !path.to_string_lossy().ends_with(".rules.yml") {
+            continue;
+        }
+        let mut rules: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?)?;
+        for group in rules["groups"].as_array_mut().context("groups")? {
+            let rules = group["rules"].as_array_mut().context("rules")?;
+            rules.retain(|rule| rule["alert"].is_string());
+            for rule in rules {
+                names.insert(rule["alert"].as_str().context("a name")?.to_owned());
+                // One of them speaks of a gate.
+                rule["expr"] = "label_replace(vector(1), \"gate\", \"target_able\", \"\", \"\")".into();
+                let rule = rule.as_object_mut().context("a rule")?;
+                rule.remove("for");
+                rule.remove("keep_firing_for");
+            }
+        }
+        fs::write(place.join(path.file_name().context("a name")?), rules.to_string())?;
+    }
+    let (prometheus, alertmanager) =
+        (there.addresses["prometheus:9090"], there.addresses["alertmanager:9093"]);
+    http::client().post(format!("http://{prometheus}/-/reload")).send().await?.error_for_status()?;
+
+    let alerts = format!("http://{alertmanager}/api/v2/alerts");
+    let served = format!("http://{}/docs/", there.addresses["switchyard:9797"]);
+    let links = until(PATIENCE, "every alert is at Alertmanager with its link", async || {
+        let mut links = BTreeMap::new();
+        let firing: Value = http::client().get(&alerts).send().await?.json().await?;
+        for alert in firing.as_array().context("alerts")? {
+            let name = alert["labels"]["alertname"].as_str().context("a name")?;
+            let link = alert["annotations"]["runbook_url"].as_str().with_context(|| alert.to_string())?;
+            ensure!(link.starts_with(&served), "{name}: {link}");
+            links.insert(name.to_owned(), link.to_owned());
+        }
+        let missing: Vec<_> = names.iter().filter(|name| !links.contains_key(*name)).collect();
+        ensure!(missing.is_empty(), "{missing:?}");
+        Ok(links)
+    })
+    .await?;
+    ensure!(links.len() > 30, "{links:?}");
+    for (name, link) in links {
+        let (_, section) = link.split_once('#').with_context(|| format!("{name}: {link}"))?;
+        let page = http::client().get(&link).send().await?.error_for_status()?.text().await?;
+        ensure!(page.contains(&format!("<h2 id=\"{section}\">")), "{name}: nothing at {link}");
+    }
+    Ok(())
+}
+
 /// A person follows `deploy/README.md`, and the `explain` at its end says what README.md promises: every gate is open but
 /// those that wait for a death, and the one that is closed until Switchyard is enabled.
 #[tokio::test]
@@ -161,7 +217,9 @@ async fn every_service_starts_by_its_command_and_they_find_each_other() -> Resul
         ready(&mut process, there.addresses[name]).await?;
         processes.push(process);
     }
-    let program = there.program("switchyard", switchyard)?;
+    let url = format!("http://{own}");
+    // As people set it: where they reach Switchyard.
+    let program = there.program("switchyard", switchyard)?.env("SWITCHYARD__WEB__URL", &url);
     let file = there.dir.join("switchyard/etc/switchyard/switchyard.toml");
     let text = fs::read_to_string(&file)?;
     // An address alone is no URL.
@@ -185,7 +243,6 @@ async fn every_service_starts_by_its_command_and_they_find_each_other() -> Resul
     // The steps of the page. In the container Switchyard is where its configuration says; here it is elsewhere.
     let (code, said) = ask(&["check"]).await?;
     assert_eq!(code, Some(0), "{said}");
-    let url = format!("http://{own}");
     let waiting = ["signal_held", "confirmed", "target_stronger"];
     until(PATIENCE, "every gate says what the README promises", async || {
         let fleet: Value =
@@ -224,6 +281,7 @@ async fn every_service_starts_by_its_command_and_they_find_each_other() -> Resul
             http::client().get(&query).query(&[("query", promql)]).send().await?.json().await?;
         assert_eq!(answer["data"]["result"][0]["value"][1], wanted, "{promql}: {answer}");
     }
+    every_alert_leads_to_its_page(&there).await?;
     for process in processes.iter_mut().rev() {
         let status = process.terminate(PATIENCE).await?;
         assert!(status.success(), "{status}: {}", process.tail());

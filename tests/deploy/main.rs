@@ -7,9 +7,11 @@ mod chart;
 mod cluster;
 mod compose;
 mod compose_run;
+mod flags;
 mod machine;
 mod pods;
 mod route;
+mod selectors;
 
 use std::{
     fs,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{chart, of_kind, root, said, variant, variants, yaml};
 
 /// The objects of every variant and of every plain manifest, by the file that they come from.
-fn shipped() -> Vec<(PathBuf, Vec<Value>)> {
+pub(super) fn shipped() -> Vec<(PathBuf, Vec<Value>)> {
     let mut all: Vec<_> =
         variants().into_iter().filter_map(|values| Some((values.clone(), variant(&values)?))).collect();
     for name in ["responder", "exporter", "runner"] {
@@ -21,7 +21,7 @@ fn shipped() -> Vec<(PathBuf, Vec<Value>)> {
 }
 
 /// Every pod with what to call it.
-fn pods() -> Vec<(String, Value)> {
+pub(super) fn pods() -> Vec<(String, Value)> {
     let mut pods = Vec::new();
     for (path, objects) in shipped() {
         for object in &objects {
@@ -40,15 +40,15 @@ fn pods() -> Vec<(String, Value)> {
     pods
 }
 
-fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     list(pod, "initContainers").chain(list(pod, "containers"))
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
@@ -124,7 +124,7 @@ fn the_binary_takes_the_arguments_of_every_container() {
             let mut given = BTreeSet::new();
             for arg in &args[1..] {
                 let flag = arg.split('=').next().unwrap();
-                let many = ["--runner-pods", "--context"].contains(&flag);
+                let many = ["--runner-pods", "--context", "--argocd-destination"].contains(&flag);
                 assert!(given.insert(flag) || many, "{name}: {flag} is given twice");
             }
             roles.insert(args[0].to_owned());

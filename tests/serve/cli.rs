@@ -88,8 +88,19 @@ async fn what_can_be_read_is_shown_to_people_and_to_programs() {
     let said = stage.cli(&["explain", "rnd"]).await;
     let link = said.stdout.lines().find_map(|line| line.trim().strip_prefix("see: ")).unwrap().to_owned();
     assert_eq!(link, format!("http://{}/docs/gates.md#eyes_open", stage.address));
+    // The page of every gate, as the answer has it and as people read it.
     let page = reqwest::get(&link).await.unwrap().text().await.unwrap();
-    assert!(page.contains("<h2 id=\"eyes_open\">") && page.contains("SwitchyardWatchdog"), "{page}");
+    assert!(page.contains("SwitchyardWatchdog"), "{page}");
+    let all: Value =
+        serde_json::from_str(&stage.cli(&["explain", "rnd", "--output", "json"]).await.stdout).unwrap();
+    let gates = all[0]["gates"].as_array().unwrap();
+    assert_eq!(gates.len(), switchyard::model::Gate::ALL.len());
+    for gate in gates {
+        let name = gate["gate"].as_str().unwrap();
+        assert_eq!(gate["runbook"], link.replace("eyes_open", name));
+        assert!(page.contains(&format!("<h2 id=\"{name}\">")), "{name}");
+    }
+    assert!(said.stdout.contains(&format!(": {}\n", link.replace("eyes_open", "GATE"))), "{}", said.stdout);
     assert_eq!(stage.get("/docs/nothing.md").await.status, 404);
     for what in ["plan", "explain", "history"] {
         let said = stage.cli(&[what, "nobody", "--output", "json"]).await;
