@@ -52,14 +52,15 @@ def clusters():
             stat(
                 "GitOps objects not well",
                 """Objects of Argo CD and Flux that are unhealthy, on their way for a quarter of an hour, or of which nobody knows:
-                a dead controller leaves them green for ever. No data: there are none.""",
-                f"sum(runner_cluster:switchyard_gitops_broken:count{{{here}}})", thresholds=SOON,
+                a dead controller leaves them green for ever. A kind that nobody can read counts as one. No data: there are none.""",
+                f"""sum(runner_cluster:switchyard_gitops_broken:count{{{here}}} or count by (runner_cluster)
+                (runner_cluster_object_cluster_collector:switchyard_gitops_blind:max{{{here}}}))""", thresholds=SOON,
             ),
             stat(
                 "Slowest change",
-                "How long the slowest change that is under way has been on its way into a cluster; 0 when none is.",
-                f"""max(switchyard_gitops_convergence_seconds{{{OF_CLUSTER},state="open"}})
-                or 0 * max(switchyard_exporter_collector_up{{{OF_CLUSTER}}})""",
+                """How long the slowest change that is under way has been on its way into a cluster; 0 when none is. No data: there are no
+                objects of Argo CD and Flux, or not all of them are known.""",
+                f"max(runner_cluster:switchyard_gitops_convergence_open:seconds{{{here}}})",
                 unit="s", thresholds=steps(GREEN, (ORANGE, 900)),
             ),
             stat(
@@ -127,9 +128,9 @@ def clusters():
             table(
                 "Objects that are unhealthy or unknown",
                 "Every watched object with its judgement and the reason; docs/verdicts.md explains each reason.",
-                query(f"max by (runner_cluster, kind, namespace, name, verdict, reason) ({not_well})", table=True),
+                query(f"max by (runner_cluster, object_cluster, kind, namespace, name, verdict, reason) ({not_well})", table=True),
                 {
-                    "runner_cluster": "cluster", "kind": "kind", "namespace": "namespace", "name": "name",
+                    "runner_cluster": "cluster", "object_cluster": "in", "kind": "kind", "namespace": "namespace", "name": "name",
                     "verdict": "verdict", "reason": "reason",
                 },
                 width=14, sort="verdict",
@@ -137,7 +138,7 @@ def clusters():
             series(
                 "Judgements", "Watched objects by judgement.",
                 query(
-                    "count by (verdict) (max by (runner_cluster, kind, namespace, name, verdict)"
+                    "count by (verdict) (max by (runner_cluster, object_cluster, kind, namespace, name, verdict)"
                     f" (switchyard_object_verdict{{{OF_CLUSTER}}}))",
                     "{{verdict}}",
                 ),
@@ -213,8 +214,8 @@ def clusters():
                 "From a change to its arrival",
                 "From the first sight of a revision to everything being ready on it: the last one done, and the one open.",
                 query(
-                    newest("switchyard_gitops_convergence_seconds", "runner_cluster, source, state"),
-                    "{{runner_cluster}} {{source}} {{state}}",
+                    newest("switchyard_gitops_convergence_seconds", "runner_cluster, object_cluster, source, state"),
+                    "{{runner_cluster}} from {{object_cluster}}: {{source}} {{state}}",
                 ),
                 unit="s",
             ),
@@ -235,7 +236,7 @@ def clusters():
                 "GitOps objects not well, by reason",
                 "Objects of Argo CD and Flux that are unhealthy, unknown or on their way; docs/verdicts.md explains each reason.",
                 query(
-                    "count by (kind, reason) (max by (runner_cluster, kind, namespace, name, reason)"
+                    "count by (kind, reason) (max by (runner_cluster, object_cluster, kind, namespace, name, reason)"
                     f" (switchyard_object_verdict{{{OF_CLUSTER},kind=~\"{GITOPS}\",verdict!=\"healthy\"}}))",
                     "{{kind}}: {{reason}}",
                 ),
@@ -248,7 +249,7 @@ def clusters():
                     query(
                         newest(
                             "switchyard_argocd_application_info",
-                            "runner_cluster, namespace, name, health, sync, autosync",
+                            "runner_cluster, object_cluster, namespace, name, health, sync, autosync",
                         ),
                         table=True,
                     ),
@@ -256,13 +257,13 @@ def clusters():
                         "time() - "
                         + newest(
                             "switchyard_argocd_application_reconciled_timestamp_seconds",
-                            "runner_cluster, namespace, name",
+                            "runner_cluster, object_cluster, namespace, name",
                         ),
                         table=True,
                     ),
                 ],
                 {
-                    "runner_cluster": "cluster", "namespace": "namespace", "name": "name", "health": "health",
+                    "runner_cluster": "cluster", "object_cluster": "in", "namespace": "namespace", "name": "name", "health": "health",
                     "sync": "sync", "autosync": "autosync", "Value #B": "compared ago",
                 },
                 [column("compared ago", unit="s")], sort="compared ago", descending=True,
