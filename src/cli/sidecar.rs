@@ -7,11 +7,12 @@ use url::Url;
 
 use super::{Exit, OutputFormat, chain, complain, ended, say};
 use crate::{
-    app,
+    app, clock,
     metrics::WebMetrics,
     model::SignedDuration,
     sidecar::{self, Runner},
     web::Limits,
+    world::Live,
 };
 
 /// Where the runner is and how it is configured.
@@ -116,7 +117,7 @@ pub(super) async fn sidecar(args: Sidecar) -> Exit {
         Ok(runner) => runner,
         Err(exit) => return exit,
     };
-    let sidecar = sidecar::Sidecar::new(runner, crate::world::Live::clock);
+    let sidecar = sidecar::Sidecar::new(runner, Live::clock);
     let metrics = WebMetrics::default();
     let routes =
         app::role::Routes { open: sidecar.clone().probes(), closed: sidecar.clone().router(&metrics) };
@@ -133,7 +134,7 @@ pub(super) async fn probe(args: Probe) -> Exit {
         Ok(runner) => runner,
         Err(exit) => return exit,
     };
-    let judgement = match sidecar::probe(&runner, &args.state_file, crate::world::Live::clock()).await {
+    let judgement = match sidecar::probe(&runner, &args.state_file, clock::moment(Live::clock)).await {
         Ok(judgement) => judgement,
         Err(error) => {
             complain(&chain(&error));

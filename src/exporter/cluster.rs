@@ -7,6 +7,7 @@ use std::{
 };
 
 use kube::runtime::{reflector::store::Writer, watcher::Event};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::{
@@ -15,8 +16,11 @@ use super::{
 };
 use crate::{
     kubernetes::{Destinations, Detail, History, Kind, KindState, Snapshot},
-    model::{SignedDuration, Timestamp},
+    model::{Moment, SignedDuration, Timestamp},
 };
+
+/// Whole pages of a cluster's lists in memory at once: all its lists may start together.
+pub(super) const PAGES: usize = 4;
 
 /// One thing that is watched: a kind, everywhere or in one namespace, all or by labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +45,7 @@ struct Standing {
     /// Its kind is not known to the API.
     absent: bool,
     /// When the API last answered a request of it, or sent something on its watch.
-    heard: Option<Timestamp>,
+    heard: Option<Moment>,
     /// Why the last request failed; none after one that succeeded.
     failure: Option<Failure>,
     /// It has had an answer, good or bad.
@@ -104,6 +108,9 @@ pub struct Cluster {
     pub stale_after: SignedDuration,
     /// Which runner clusters the destinations of Argo CD are.
     pub destinations: Destinations,
+    /// Whole pages of its lists that may be on their way into memory at once. Its own: a cluster whose answers do not end
+    /// keeps only itself waiting.
+    pub(super) pages: Arc<Semaphore>,
     state: RwLock<State>,
 }
 
@@ -119,7 +126,8 @@ impl Cluster {
         let reflector = |source: &Source| Writer::new(Served { kind: source.kind, version: "" });
         let reflectors = sources.iter().map(reflector).collect();
         let state = State { standings, reflectors, ..State::default() };
-        Self { name, sources, stale_after, destinations, state: RwLock::new(state) }
+        let pages = Arc::new(Semaphore::new(PAGES));
+        Self { name, sources, stale_after, destinations, pages, state: RwLock::new(state) }
     }
 
     /// The kinds that are watched.
@@ -143,15 +151,19 @@ impl Cluster {
     }
 
     /// How the collectors stand at this moment. What was not heard of for too long stops counting as known.
-    pub fn look(&self, now: Timestamp) -> BTreeMap<Kind, Collector> {
+    pub fn look(&self, now: Moment) -> BTreeMap<Kind, Collector> {
         let mut state = self.write();
         state.snapshot = self.gather(&mut state);
         let mut collectors = BTreeMap::new();
         for kind in self.kinds() {
             let standings: Vec<&Standing> =
                 self.standings(&state, kind).map(|(_, standing)| standing).collect();
-            let last_success = standings.iter().map(|standing| standing.heard).min().flatten();
-            let fresh = last_success.is_some_and(|at| now.duration_since(at) <= self.stale_after);
+            // By the clock that nobody can set: otherwise one that is set back would make a silent API fresh for so long.
+            let heard = standings.iter().map(|standing| standing.heard).min_by_key(|at| at.map(|at| at.boot));
+            let heard = heard.flatten();
+            let silence = heard.and_then(|at| now.since(at));
+            let fresh = silence.is_some_and(|silence| silence <= self.stale_after);
+            let last_success = heard.map(|at| at.wall);
             let absent = standings.iter().any(|standing| standing.absent);
             let complete = standings.iter().all(|s| s.absent || s.listed && s.followed);
             let why = standings.iter().find_map(|standing| standing.failure.as_ref());
@@ -160,8 +172,8 @@ impl Cluster {
                 (true, true, _) => KindState::Synced,
                 (_, _, Some(failure)) => KindState::Failed(failure.to_string()),
                 (true, false, None) => KindState::Failed(format!(
-                    "nothing was heard from the API for {}",
-                    last_success.map_or(SignedDuration::ZERO, |at| now.duration_since(at)).as_secs()
+                    "nothing was heard from the API for {} s",
+                    silence.unwrap_or(SignedDuration::ZERO).as_secs()
                 )),
                 (false, ..) => KindState::Unseen,
             };
@@ -176,12 +188,12 @@ impl Cluster {
         }
         state.changed = false;
         let State { snapshot, history, .. } = &mut *state;
-        history.fold(snapshot, &self.destinations, now);
+        history.fold(snapshot, &self.destinations, now.wall);
         collectors
     }
 
     /// Takes what changed into the history.
-    pub(super) fn look_if_changed(&self, now: Timestamp) {
+    pub(super) fn look_if_changed(&self, now: Moment) {
         let changed = self.read().changed;
         if changed {
             self.look(now);
@@ -221,7 +233,7 @@ impl Cluster {
     }
 
     /// What a watch saw.
-    pub(super) fn take(&self, index: usize, event: &Event<Seen>, now: Timestamp) {
+    pub(super) fn take(&self, index: usize, event: &Event<Seen>, now: Moment) {
         let mut state = self.write();
         state.reflectors[index].apply_watcher_event(event);
         match event {
@@ -237,7 +249,7 @@ impl Cluster {
     }
 
     /// A source was read completely.
-    fn listed(&self, state: &mut State, index: usize, now: Timestamp) {
+    fn listed(&self, state: &mut State, index: usize, now: Moment) {
         let objects = state.reflectors[index].as_reader().len();
         let standing = &mut state.standings[index];
         if !standing.listed {
@@ -249,12 +261,12 @@ impl Cluster {
     }
 
     /// The API sent something on a watch.
-    pub(super) fn heard(&self, index: usize, now: Timestamp) {
+    pub(super) fn heard(&self, index: usize, now: Moment) {
         self.write().standings[index].heard = Some(now);
     }
 
     /// A watch was opened.
-    pub(super) fn followed(&self, index: usize, now: Timestamp) {
+    pub(super) fn followed(&self, index: usize, now: Moment) {
         let mut state = self.write();
         let standing = &mut state.standings[index];
         (standing.heard, standing.followed) = (Some(now), true);
@@ -264,7 +276,7 @@ impl Cluster {
     }
 
     /// The API does not know the kind.
-    pub(super) fn absent(&self, index: usize, now: Timestamp) {
+    pub(super) fn absent(&self, index: usize, now: Moment) {
         let kind = self.sources[index].kind;
         let mut state = self.write();
         if !state.standings[index].absent {
@@ -324,5 +336,34 @@ impl Cluster {
             last_success: if up { Some(now) } else { probe.last_success },
             failure: result.err(),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BootTime;
+
+    #[test]
+    fn silence_is_measured_by_a_clock_that_nobody_can_set() {
+        let source = Source { kind: Kind::Application, namespace: None, labels: None, fleet: None };
+        let stale_after = SignedDuration::from_secs(180);
+        let cluster = Cluster::new("blue".to_owned(), vec![source], stale_after, Destinations::default());
+        let at = |boot: u64, set_by: i64| Moment {
+            wall: Timestamp::from_second(1_700_000_000 + boot.cast_signed() + set_by).unwrap(),
+            boot: BootTime::new(Duration::from_secs(boot)),
+        };
+        for event in [Event::Init, Event::InitDone] {
+            cluster.take(0, &event, at(1000, 0));
+        }
+        cluster.followed(0, at(1000, 0));
+        let up = |now| cluster.look(now)[&Kind::Application].up;
+        for set_by in [-86_400, -3600, -200, 0, 200, 3600, 86_400] {
+            assert!(up(at(1180, set_by)), "set by {set_by} s");
+            assert!(!up(at(1181, set_by)), "set by {set_by} s");
+            let state = cluster.read();
+            let said = KindState::Failed("nothing was heard from the API for 181 s".to_owned());
+            assert_eq!(*state.snapshot.state(Kind::Application), said);
+        }
     }
 }

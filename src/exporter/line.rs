@@ -11,13 +11,10 @@ use futures::{TryStreamExt as _, stream};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use kube::{Client, client::Body};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cluster::Cluster;
-use crate::model::Timestamp;
+use crate::{clock, model::Timestamp};
 
 /// The API ends a watch by itself; so much later it is taken for dead. Less than the watcher's own margin.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -40,8 +37,6 @@ pub(super) struct Line {
     pub(super) request: Duration,
     /// After so long the API ends a watch, and a new one goes on: the sign of life of a quiet one.
     pub(super) watch: Duration,
-    /// Whole pages that may be on their way into memory at once, in this process.
-    pub(super) pages: Arc<Semaphore>,
     pub(super) now: fn() -> Timestamp,
 }
 
@@ -62,13 +57,14 @@ impl Line {
         let (head, body) = answer.map_err(|_| Late(self.request))??.into_parts();
         let watching = watch && head.status.is_success();
         let limit = if watching { self.watch + MARGIN } else { self.request };
-        let began = Instant::now();
         let mut place = None;
         if watching {
-            self.cluster.followed(self.index, (self.now)());
+            self.cluster.followed(self.index, clock::moment(self.now));
         } else {
-            place = Some(self.pages.clone().acquire_owned().await?);
+            place = Some(self.cluster.pages.clone().acquire_owned().await?);
         }
+        // Nobody's time runs while it waits for its turn. Those before it have a limit.
+        let began = Instant::now();
         let state = (body.into_data_stream(), place);
         let frames = stream::try_unfold(state, move |(mut data, place)| {
             let line = self.clone();
@@ -77,7 +73,7 @@ impl Line {
                 match next {
                     Ok(Some(bytes)) => {
                         if watching {
-                            line.cluster.heard(line.index, (line.now)());
+                            line.cluster.heard(line.index, clock::moment(line.now));
                         }
                         Ok(Some((Frame::data(bytes), (data, place))))
                     }
@@ -93,5 +89,96 @@ impl Line {
             }
         });
         Ok(Response::from_parts(head, StreamBody::new(frames)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, pin::Pin};
+
+    use futures::{Stream, StreamExt as _};
+
+    use super::*;
+    use crate::{
+        exporter::{Source, cluster::PAGES},
+        kubernetes::{Destinations, Kind},
+        model::SignedDuration,
+    };
+
+    const PAGE: &str = "{\"items\": []}";
+    const LONG: Duration = Duration::from_hours(1);
+
+    type Frames = Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
+
+    /// A body that begins, not at once, and ends or does not.
+    fn body(ends: bool) -> StreamBody<Frames> {
+        let begin = stream::once(async {
+            tokio::task::yield_now().await;
+            Ok(Frame::data(Bytes::from_static(PAGE.as_bytes())))
+        });
+        let frames: Frames = if ends { begin.boxed() } else { begin.chain(stream::pending()).boxed() };
+        StreamBody::new(frames)
+    }
+
+    fn cluster(name: &str) -> Arc<Cluster> {
+        let source = Source { kind: Kind::Application, namespace: None, labels: None, fleet: None };
+        let stale = SignedDuration::from_secs(180);
+        Arc::new(Cluster::new(name.to_owned(), vec![source], stale, Destinations::default()))
+    }
+
+    /// A way to a cluster whose lists end, or do not.
+    fn line(cluster: &Arc<Cluster>, ends: bool, request: Duration) -> Line {
+        let answer = move |_: Request<Body>| async move { Ok::<_, Infallible>(Response::new(body(ends))) };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let now = || Timestamp::UNIX_EPOCH;
+        Line { client, cluster: cluster.clone(), index: 0, request, watch: LONG, now }
+    }
+
+    async fn list(line: Line) -> Result<String, kube::Error> {
+        line.client().request_text(Request::get("/apis?limit=100").body(Vec::new()).unwrap()).await
+    }
+
+    /// All places of a cluster, taken by lists that do not end.
+    async fn stalled(cluster: &Arc<Cluster>) -> Vec<tokio::task::JoinHandle<Result<String, kube::Error>>> {
+        let tasks = (0..PAGES).map(|_| tokio::spawn(list(line(cluster, false, LONG)))).collect();
+        while cluster.pages.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        tasks
+    }
+
+    #[tokio::test]
+    async fn a_cluster_whose_lists_do_not_end_keeps_no_other_waiting() {
+        let (blue, green) = (cluster("blue"), cluster("green"));
+        let stalled = stalled(&green).await;
+        let read = timeout(Duration::from_secs(60), list(line(&blue, true, LONG))).await;
+        assert_eq!(read.expect("it did not wait").unwrap(), PAGE);
+        assert!(stalled.iter().all(|task| !task.is_finished()));
+    }
+
+    #[tokio::test]
+    async fn nobodys_time_runs_while_it_waits_for_its_turn() {
+        // On a machine that is slower than the limit, it is asked again with more patience.
+        for limit in [1, 5, 25].map(Duration::from_secs) {
+            let green = cluster("green");
+            let stalled = stalled(&green).await;
+            let mut waiting = std::pin::pin!(list(line(&green, true, limit)));
+            let waits = timeout(limit * 2, &mut waiting).await;
+            assert!(waits.is_err(), "all places are taken: {waits:?}");
+            stalled[0].abort();
+            match waiting.await {
+                Ok(read) => return assert_eq!(read, PAGE),
+                Err(error) => println!("{limit:?}: {error}"),
+            }
+        }
+        panic!("the time that it waited for its turn was counted");
+    }
+
+    #[tokio::test]
+    async fn a_list_that_does_not_end_gives_its_place_back() {
+        let green = cluster("green");
+        let late = list(line(&green, false, Duration::from_millis(10))).await;
+        assert!(late.is_err(), "{late:?}");
+        assert_eq!(green.pages.available_permits(), PAGES);
     }
 }

@@ -17,6 +17,7 @@ use super::{
     families::{FAMILIES, Family, Id, Type},
 };
 use crate::{
+    clock,
     kubernetes::{
         self, Application, BUCKETS, Backup, Destination, Detail, Durations, Flux, History, Kind, KindState,
         Limits, Location, Object, Pod, Reason, Restore, Schedule, Snapshot,
@@ -53,9 +54,10 @@ pub struct Watched {
 
 impl Collect for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let now = (self.now)();
+        let moment = clock::moment(self.now);
+        let now = moment.wall;
         // Before the locks are taken: it writes.
-        let looks: Vec<_> = self.clusters.iter().map(|cluster| cluster.look(now)).collect();
+        let looks: Vec<_> = self.clusters.iter().map(|cluster| cluster.look(moment)).collect();
         let states: Vec<_> = self.clusters.iter().map(|cluster| cluster.read()).collect();
         let views: Vec<View<'_>> = self
             .clusters

@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::Router;
 use kube::Client;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -26,13 +26,12 @@ pub use connect::{Access, Context, Error, RunnerPods};
 pub use failure::{Failure, Reason, Verb};
 
 use crate::{
+    clock,
     kubernetes::{Kind, Limits, Tool},
     metrics::{Page, WebMetrics},
     model::{SignedDuration, Timestamp},
 };
 
-/// Whole pages of a list in memory at once: a process that watches many clusters starts many lists.
-const PAGES: usize = 4;
 /// How often changes are taken into the history: convergence is measured so finely.
 const FOLD: Duration = Duration::from_secs(1);
 /// Limit of a page, and of the answer to a new watch.
@@ -154,15 +153,14 @@ impl Exporter {
     }
 
     fn start(self, tasks: &mut JoinSet<()>, now: fn() -> Timestamp) {
-        let pages = Arc::new(Semaphore::new(PAGES));
         let Settings { stale_after, probe_interval, probe_timeout, recheck, page, .. } = self.settings;
         let request = REQUEST.min(stale_after / 2);
         // Two signs of life within the limit, at least.
         let watch = (stale_after / 3).clamp(Duration::from_secs(1), Duration::from_secs(240));
         for Reached { cluster, client, probe } in self.clusters {
             for index in 0..cluster.sources.len() {
-                let (client, cluster, pages) = (client.clone(), cluster.clone(), pages.clone());
-                let line = line::Line { client, cluster, index, request, watch, pages, now };
+                let (client, cluster) = (client.clone(), cluster.clone());
+                let line = line::Line { client, cluster, index, request, watch, now };
                 tasks.spawn(watch::Watch { line, recheck, page }.run());
             }
             let history = cluster.clone();
@@ -171,7 +169,7 @@ impl Exporter {
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
                     ticks.tick().await;
-                    history.look_if_changed(now());
+                    history.look_if_changed(clock::moment(now));
                 }
             });
             tasks.spawn(probe::run(probe, cluster, probe_interval, probe_timeout, now));

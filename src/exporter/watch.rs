@@ -21,7 +21,10 @@ use super::{
     failure::{Failure, Reason},
     line::Line,
 };
-use crate::kubernetes::{Kind, Object};
+use crate::{
+    clock,
+    kubernetes::{Kind, Object},
+};
 
 /// After the first failure; it doubles with each one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -126,7 +129,7 @@ impl Watch {
                 }
             }
             if end == End::NotServed {
-                self.line.cluster.absent(self.line.index, (self.line.now)());
+                self.line.cluster.absent(self.line.index, clock::moment(self.line.now));
                 tokio::time::sleep(self.recheck).await;
             }
         }
@@ -156,7 +159,7 @@ impl Watch {
             let failure = match event {
                 Ok(event) => {
                     listed |= matches!(event, Event::InitDone);
-                    cluster.take(*index, &event, now());
+                    cluster.take(*index, &event, clock::moment(*now));
                     continue;
                 }
                 Err(error) => Failure::of_watcher(&error, source.kind),

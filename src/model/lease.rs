@@ -2,11 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::Timestamp;
-use serde::Serialize;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A moment on a clock of this machine alone: it counts from its start, time asleep included, and nobody can set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BootTime(Duration);
 
 impl BootTime {
@@ -24,6 +24,23 @@ impl BootTime {
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(wait))
+    }
+}
+
+/// A moment on both clocks: one for people and other machines, which may be set, and one for how long ago something was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The time of day.
+    pub wall: Timestamp,
+    /// What nobody can set.
+    pub boot: BootTime,
+}
+
+impl Moment {
+    /// From `earlier` to this moment, whatever the time of day did meanwhile. None: that was before the machine's last start.
+    pub fn since(self, earlier: Self) -> Option<SignedDuration> {
+        let past = self.boot >= earlier.boot;
+        past.then(|| SignedDuration::try_from(self.boot.since(earlier.boot)).unwrap_or(SignedDuration::MAX))
     }
 }
 

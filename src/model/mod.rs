@@ -21,7 +21,7 @@ pub use finding::{Finding, Severity};
 pub use gate::{Gate, GateReport};
 pub use ids::{ClusterName, FleetName, Generation, InvalidName, RunnerId, Tag};
 pub use in_flight::{Draining, Pipeline};
-pub use lease::{BootTime, Epoch, Leader, Leadership};
+pub use lease::{BootTime, Epoch, Leader, Leadership, Moment};
 pub use observation::{
     DnsView, FleetRunners, Manager, Marker, Observation, RecordSet, RecordType, Runner, Seen,
 };

@@ -11,6 +11,7 @@ use prometheus_client::{
 
 use super::state::{Limits, Memory, State};
 use crate::{
+    clock,
     metrics::{family, seconds},
     model::Timestamp,
 };
@@ -38,7 +39,7 @@ pub(super) struct Seen {
 impl Collector for Seen {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let judgement = memory.judge((self.now)(), &self.limits);
+        let judgement = memory.judge(clock::moment(self.now), &self.limits);
         let one = |value: bool| std::iter::once((vec![], f64::from(value)));
         let e = &mut encoder;
         let live = judgement.state.live();

@@ -29,6 +29,7 @@ pub use reading::{Reading, Section, Unreadable};
 pub use state::{Judgement, Limits, Look, Memory, State};
 
 use crate::{
+    clock,
     http::{Problem, show},
     metrics::{Page, WebMetrics},
     model::Timestamp,
@@ -119,7 +120,7 @@ impl Sidecar {
 
     /// What the runner is doing now.
     pub fn judge(&self) -> Judgement {
-        self.memory(|memory| memory.judge((self.now)(), &self.runner.limits))
+        self.memory(|memory| memory.judge(clock::moment(self.now), &self.runner.limits))
     }
 
     /// Looks at the runner every period until `end`.
@@ -138,7 +139,7 @@ impl Sidecar {
                 () = &mut end => return,
             };
             metrics::count(&self.looks, matches!(look, Look::Page(_)));
-            self.memory(|memory| memory.look(look, (self.now)(), &self.runner.limits));
+            self.memory(|memory| memory.look(look, clock::moment(self.now), &self.runner.limits));
             let judgement = self.judge();
             if told != Some(judgement.state) {
                 told = Some(judgement.state);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Judgement, Look, Memory, Runner};
-use crate::model::Timestamp;
+use crate::model::Moment;
 
 /// Why the memory of earlier probes cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub struct ProbeError {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub async fn probe(runner: &Runner, file: &Path, now: Timestamp) -> Result<Judgement, ProbeError> {
+pub async fn probe(runner: &Runner, file: &Path, now: Moment) -> Result<Judgement, ProbeError> {
     let text = std::fs::read(file).unwrap_or_default();
     let mut memory: Memory = serde_json::from_slice(&text).unwrap_or_default();
     let look = runner.look().await;

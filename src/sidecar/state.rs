@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::reading::{Reading, Section};
-use crate::model::{SignedDuration, Timestamp};
+use crate::model::{Moment, SignedDuration, Timestamp};
 
 /// What a runner process, or one section of it, is doing. In the order in which they are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -172,7 +172,7 @@ pub struct Memory {
     /// Why it could not be read, when the last answer was no page of a runner.
     puzzle: Option<String>,
     /// When this process was seen first.
-    since: Option<Timestamp>,
+    since: Option<Moment>,
     /// The last page.
     reading: Option<Reading>,
     changes: BTreeMap<String, Changes>,
@@ -183,10 +183,10 @@ pub struct Memory {
 /// When the counters of a section moved last.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Changes {
-    request: Option<(Timestamp, String)>,
-    fed: Option<Timestamp>,
-    not_fed: Option<Timestamp>,
-    exceeded: Option<Timestamp>,
+    request: Option<(Moment, String)>,
+    fed: Option<Moment>,
+    not_fed: Option<Moment>,
+    exceeded: Option<Moment>,
 }
 
 /// What the runner is doing.
@@ -202,7 +202,7 @@ pub struct Judgement {
 
 impl Memory {
     /// Takes a look in.
-    pub fn look(&mut self, look: Look, now: Timestamp, limits: &Limits) {
+    pub fn look(&mut self, look: Look, now: Moment, limits: &Limits) {
         let new = match look {
             Look::Page(new) => new,
             Look::Puzzle(what) => {
@@ -220,8 +220,10 @@ impl Memory {
         if before.is_none() {
             *self = Self { since: Some(now), ..Self::default() };
         }
-        // Of a young process, all that was counted was counted just now.
-        let young = new.started.is_some_and(|started| now.duration_since(started) < limits.quiet());
+        // Of a young process, all that was counted was counted just now. One that began in the future is not young: a clock
+        // was set.
+        let young =
+            new.started.is_some_and(|started| now.wall.duration_since(started).abs() < limits.quiet());
         let nothing = Section::default();
         for (runner, section) in &new.sections {
             let old = match &before {
@@ -244,12 +246,12 @@ impl Memory {
     pub fn requests(&self) -> impl Iterator<Item = (&str, Timestamp, &str)> {
         self.changes.iter().filter_map(|(runner, changes)| {
             let (at, status) = changes.request.as_ref()?;
-            Some((runner.as_str(), *at, status.as_str()))
+            Some((runner.as_str(), at.wall, status.as_str()))
         })
     }
 
     /// Judges what was seen.
-    pub fn judge(&self, now: Timestamp, limits: &Limits) -> Judgement {
+    pub fn judge(&self, now: Moment, limits: &Limits) -> Judgement {
         let whole = |state: State, sentence: String| Judgement { state, sections: BTreeMap::new(), sentence };
         if self.failures >= limits.tries.max(1) {
             let why = self.why.as_deref().unwrap_or("no answer");
@@ -296,25 +298,27 @@ impl Memory {
         reading: &Reading,
         runner: &str,
         section: &Section,
-        now: Timestamp,
+        now: Moment,
         limits: &Limits,
     ) -> State {
         let quiet = limits.quiet();
         let changes = self.changes.get(runner).cloned().unwrap_or_default();
-        let recent = |at: Option<Timestamp>| at.is_some_and(|at| now.duration_since(at) <= quiet);
+        let within = |at: Moment, limit| now.since(at).is_some_and(|age| age <= limit);
+        let recent = |at: Option<Moment>| at.is_some_and(|at| within(at, quiet));
         if section.requests.is_empty() && self.young(reading, now, limits) {
             return State::Starting;
         }
         let last = changes.request.as_ref().map(|(at, status)| (*at, Answer::of(status)));
         let answered_at = last.filter(|(_, answer)| *answer == Answer::Good).map(|(at, _)| at);
-        if recent(changes.not_fed) && changes.not_fed > answered_at.max(changes.fed) {
+        let boot = |at: Option<Moment>| at.map(|at| at.boot);
+        if recent(changes.not_fed) && boot(changes.not_fed) > boot(answered_at).max(boot(changes.fed)) {
             return State::Asleep;
         }
         // Before 15.11 nothing counts what is not fed.
         if let Some((at, status)) = &changes.request
             && status == "403"
             && section.feed_failures.is_none()
-            && now.duration_since(*at) > limits.asleep()
+            && !within(*at, limits.asleep())
         {
             return State::Asleep;
         }
@@ -325,9 +329,9 @@ impl Memory {
             return State::Full;
         }
         match last {
-            Some((at, Answer::Good)) if now.duration_since(at) <= quiet => State::Polling,
+            Some((at, Answer::Good)) if within(at, quiet) => State::Polling,
             Some((_, Answer::Unreachable)) => State::GitlabUnreachable,
-            Some((at, Answer::Refused)) if now.duration_since(at) <= quiet => State::Refused,
+            Some((at, Answer::Refused)) if within(at, quiet) => State::Refused,
             None if recent(self.since) => State::Unknown,
             _ if section.in_flight >= 1.0 && recent(changes.exceeded) => State::Stuck,
             _ if recent(changes.fed) || recent(changes.not_fed) => State::Unknown,
@@ -336,11 +340,12 @@ impl Memory {
     }
 
     /// Whether the process may not have asked for its first job yet.
-    fn young(&self, reading: &Reading, now: Timestamp, limits: &Limits) -> bool {
-        reading
-            .started
-            .or(self.since)
-            .is_some_and(|started| now.duration_since(started) < limits.check_interval * 2 + limits.hold)
+    fn young(&self, reading: &Reading, now: Moment, limits: &Limits) -> bool {
+        let youth = limits.check_interval * 2 + limits.hold;
+        // When it started is told by the time of day, which may be set back; for how long it was watched is not.
+        let watched = self.since.and_then(|since| now.since(since));
+        watched.is_some_and(|watched| watched < youth)
+            && reading.started.is_none_or(|started| now.wall.duration_since(started) < youth)
     }
 }
 
@@ -373,7 +378,7 @@ impl Answer {
 }
 
 impl Changes {
-    fn note(&mut self, old: &Section, new: &Section, now: Timestamp) {
+    fn note(&mut self, old: &Section, new: &Section, now: Moment) {
         let moved = |(status, count): (&String, &f64)| {
             (*count > old.requests.get(status).copied().unwrap_or_default()).then(|| status.clone())
         };
@@ -381,7 +386,7 @@ impl Changes {
         {
             self.request = Some((now, status));
         }
-        let note = |at: &mut Option<Timestamp>, old: Option<f64>, new: Option<f64>| {
+        let note = |at: &mut Option<Moment>, old: Option<f64>, new: Option<f64>| {
             if new.unwrap_or_default() > old.unwrap_or_default() {
                 *at = Some(now);
             }

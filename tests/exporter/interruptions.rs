@@ -1,9 +1,11 @@
 //! Whatever interrupts a watch: it goes on, misses nothing, and in between nothing old is shown as fresh.
 
-use serde_json::json;
-use switchyard_lab::{kubernetes::Crds, tcp::Relay};
+use std::path::Path;
 
-use super::{BLUE, exporter, kubernetes, objects::application};
+use serde_json::json;
+use switchyard_lab::{clock::WallClock, kubernetes::Crds, parts::or_skip, tcp::Relay};
+
+use super::{BLUE, exporter, exporter_as, kubernetes, objects::application};
 
 #[tokio::test]
 async fn a_cut_watch_goes_on_and_a_silent_one_is_not_believed() {
@@ -44,6 +46,38 @@ async fn a_cut_watch_goes_on_and_a_silent_one_is_not_believed() {
     relay.mend();
     running.judged(&app, "unhealthy", "degraded").await;
     running.collector_up(BLUE, "applications", true).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_no_silent_api_fresh() {
+    let Some(kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(clock) = or_skip(WallClock::new(dir.path(), "time")) else { return };
+    let program = dir.path().join("exporter");
+    clock.wrap(Path::new(env!("CARGO_BIN_EXE_switchyard")), &program).unwrap();
+    kubernetes.namespace("argocd").await.unwrap();
+    let relay = Relay::start(kubernetes.address()).await.unwrap();
+    let app = application("shop", 5);
+    kubernetes.apply(&app).await.unwrap();
+    let contexts = [(BLUE, relay.address(), kubernetes.admin_token())];
+    let quick = ["--stale-after", "6s", "--tools", "argocd"];
+    let running = exporter_as(&program, &contexts, &kubernetes.ca_file(), &quick).await;
+    running.judged(&app, "healthy", "ok").await;
+    running.collector_up(BLUE, "applications", true).await;
+
+    relay.silence();
+    clock.set("-1h").unwrap();
+    running.collector_up(BLUE, "applications", false).await;
+    running.judged(&app, "unknown", "not_watched").await;
+    // It was set.
+    let success = [("runner_cluster", BLUE), ("collector", "applications")];
+    let page = running.exporter.metrics().await.unwrap();
+    let told = page.value("switchyard_exporter_collector_last_success_timestamp_seconds", &success).unwrap();
+    relay.mend();
+    running.collector_up(BLUE, "applications", true).await;
+    let page = running.exporter.metrics().await.unwrap();
+    let later = page.value("switchyard_exporter_collector_last_success_timestamp_seconds", &success).unwrap();
+    assert!(later < told, "its clock was not set back: {told}, {later}");
 }
 
 #[tokio::test]

@@ -40,6 +40,16 @@ struct Running {
 
 /// Starts the exporter with contexts `(name, where, token)` that all trust `ca`.
 async fn exporter(contexts: &[(&str, std::net::SocketAddr, &str)], ca: &Path, more: &[&str]) -> Running {
+    exporter_as(Path::new(env!("CARGO_BIN_EXE_switchyard")), contexts, ca, more).await
+}
+
+/// The same, with another program for it.
+async fn exporter_as(
+    binary: &Path,
+    contexts: &[(&str, std::net::SocketAddr, &str)],
+    ca: &Path,
+    more: &[&str],
+) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("kubeconfig");
     fs::write(&file, kubeconfig(contexts, ca)).unwrap();
@@ -48,7 +58,6 @@ async fn exporter(contexts: &[(&str, std::net::SocketAddr, &str)], ca: &Path, mo
         arguments.extend(["--context".to_owned(), (*name).to_owned()]);
     }
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));
-    let binary = Path::new(env!("CARGO_BIN_EXE_switchyard"));
     let exporter = Exporter::start(binary, &arguments, dir.path()).await.unwrap();
     Running { exporter, dir }
 }

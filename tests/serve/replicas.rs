@@ -1,7 +1,7 @@
 //! Two of the program on one real PostgreSQL: whatever happens to the one that leads, never do both act, and the other
 //! brings the move to its end.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use reqwest::Method;
@@ -185,13 +185,6 @@ async fn a_leader_cut_off_from_the_database_stops_before_its_lease_can_end_elsew
     assert!(pair.b.leads().await.unwrap() && !pair.a.leads().await.unwrap());
 }
 
-/// The program with a wall clock of its own.
-fn with_clock(clock: &WallClock, script: &Path) {
-    let env: String = clock.env().map(|(name, value)| format!("{name}={value} ")).concat();
-    fs::write(script, format!("#!/bin/sh\nexec env {env}{BINARY} \"$@\"\n")).unwrap();
-    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 /// The clocks of both jump ahead by more than a lease, and back, while the leader is in the middle of a plan; then it dies.
 #[tokio::test]
 async fn clocks_that_jump_in_the_middle_of_a_move_change_nobodys_lease_and_the_survivor_finishes_it() {
@@ -199,8 +192,8 @@ async fn clocks_that_jump_in_the_middle_of_a_move_change_nobodys_lease_and_the_s
     let clocks = ["a.time", "b.time"].map(|name| or_skip(WallClock::new(dir.path(), name)));
     let [Some(a), Some(b)] = clocks else { return };
     let programs = ["a", "b"].map(|name| dir.path().join(name));
-    with_clock(&a, &programs[0]);
-    with_clock(&b, &programs[1]);
+    a.wrap(Path::new(BINARY), &programs[0]).unwrap();
+    b.wrap(Path::new(BINARY), &programs[1]).unwrap();
     let Some(mut pair) = Pair::with([&programs[0], &programs[1]], "2s").await else { return };
     let real = switchyard::world::Live::clock();
     pair.half_moved().await;

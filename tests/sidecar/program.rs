@@ -6,9 +6,12 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use switchyard::sidecar::State;
 use switchyard_lab::{
+    clock::WallClock,
     exposition::Page,
     gitlab::{Config, Fault, JobTemplate, Kind, Match, Outage, RunnerSpec, Simulator},
-    http, metric_docs, ports,
+    http, metric_docs,
+    parts::or_skip,
+    ports,
     process::{Process, Program},
     runner::{self, Setup},
     wait::{PATIENCE, until},
@@ -34,6 +37,11 @@ impl Scene {
 
     /// The same with so many jobs at once.
     async fn with_workers(concurrent: usize) -> Result<Self> {
+        Self::with(concurrent, None).await
+    }
+
+    /// The same with a clock for the sidecar.
+    async fn with(concurrent: usize, clock: Option<&WallClock>) -> Result<Self> {
         let gitlab = Simulator::start(Config::default());
         let record = gitlab.admin().create_runner(RunnerSpec::new("blue", &["rnd-runner"]));
         let dir = tempfile::tempdir()?;
@@ -42,7 +50,9 @@ impl Scene {
         let runner = runner::Process::start(setup, dir.path()).await?;
         let address = ports::free_address()?;
         let page = format!("http://{}/metrics", runner.metrics_addr());
-        let sidecar = Program::new("sidecar", BINARY)
+        let env = clock.into_iter().flat_map(WallClock::env);
+        let sidecar = env
+            .fold(Program::new("sidecar", BINARY), |program, (name, value)| program.env(name, value))
             .args(["sidecar", "--period=100ms", "--runner.check-interval=1s", "--runner.hold=1s"])
             .arg(format!("--web.listen-address={address}"))
             .arg(format!("--runner.url={page}"))
@@ -169,6 +179,20 @@ async fn beside_a_runner_whose_gitlab_hangs_it_says_so_and_that_it_lives() -> Re
         scene.gitlab.admin().fault(Fault::new(Match::operation("^request_job$"), Kind::Hang));
         scene.becomes(state).await?;
     }
+    Ok(())
+}
+
+/// Otherwise a runner that stopped asking would count as ready for as long as the clock was set back.
+#[tokio::test]
+async fn beside_a_runner_a_clock_that_is_set_back_hides_nothing() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Some(clock) = or_skip(WallClock::new(dir.path(), "time")) else { return Ok(()) };
+    let scene = Scene::with(1, Some(&clock)).await?;
+    scene.becomes(State::Polling).await?;
+    scene.gitlab.admin().fault(Fault::new(Match::operation("^request_job$"), Kind::Hang));
+    clock.set("-1h")?;
+    scene.becomes(State::Blocked).await?;
+    scene.gitlab.admin().clear_faults();
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! Every state, by values.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use switchyard::{
-    model::SignedDuration,
+    model::{BootTime, Moment, SignedDuration},
     sidecar::{Limits, Look, Memory, Reading, Section, State},
 };
 
-use super::at;
+use super::{at, set};
 
 /// A page of a gitlab-runner 19 with one section.
 fn page(requests: &[(&str, f64)]) -> Reading {
@@ -19,7 +19,7 @@ fn page(requests: &[(&str, f64)]) -> Reading {
     };
     Reading {
         state: Some("running".to_owned()),
-        started: Some(at(0)),
+        started: Some(at(0).wall),
         concurrent: Some(2.0),
         sections: BTreeMap::from([("abc".to_owned(), section)]),
     }
@@ -191,7 +191,7 @@ fn full_draining_stuck_and_blocked_are_told_apart() {
     memory.drain();
     memory.look(look_of(Ok(page(&[("204", 11.0)]))), at(102), &limits);
     assert_eq!(memory.judge(at(102), &limits).state, State::Draining, "told by the preStop hook");
-    let anew = Reading { started: Some(at(110)), ..page(&[("204", 1.0)]) };
+    let anew = Reading { started: Some(at(110).wall), ..page(&[("204", 1.0)]) };
     memory.look(look_of(Ok(anew)), at(112), &limits);
     assert_eq!(memory.judge(at(112), &limits).state, State::Polling, "another process");
 
@@ -212,9 +212,9 @@ fn a_restart_is_a_new_process_whether_or_not_it_says_when_it_began() {
     let before = (98, Ok(with(page(&[("204", 10.0)]), |s| s.feed_failures = Some(1.0))));
     let story = |then: Reading| [before.clone(), (100, Ok(asleep.clone())), (102, Ok(then))];
     assert_eq!(told(&story(asleep.clone())[..2], 100), State::Asleep);
-    let anew = Reading { started: Some(at(101)), ..page(&[]) };
+    let anew = Reading { started: Some(at(101).wall), ..page(&[]) };
     assert_eq!(told(&story(anew), 102), State::Starting);
-    let anew = Reading { started: Some(at(101)), ..page(&[("204", 1.0)]) };
+    let anew = Reading { started: Some(at(101).wall), ..page(&[("204", 1.0)]) };
     assert_eq!(told(&story(anew), 102), State::Polling);
     // Counters that fell, without a time: nothing is known but that it runs, until something moves.
     let nameless = |reading: Reading| Reading { started: None, state: None, ..reading };
@@ -253,6 +253,56 @@ fn one_section_that_takes_no_jobs_does_not_hide_behind_another() {
     // What a probe writes down and reads again is the same.
     let text = serde_json::to_string(&memory).unwrap();
     assert_eq!(serde_json::from_str::<Memory>(&text).unwrap(), memory);
+}
+
+/// Ages are told by a clock that nobody can set.
+#[test]
+fn a_clock_that_is_set_makes_nothing_young_and_nothing_old() {
+    let limits = Limits::default();
+    let good = |memory: &mut Memory| {
+        memory.look(Look::Page(page(&[("204", 10.0)])), at(100), &limits);
+        memory.look(Look::Page(page(&[("204", 11.0)])), at(102), &limits);
+    };
+    let asleep = |memory: &mut Memory| {
+        good(memory);
+        memory.look(
+            Look::Page(with(page(&[("204", 11.0)]), |s| s.feed_failures = Some(1.0))),
+            at(104),
+            &limits,
+        );
+    };
+    for by in [-86_400, -3600, -60, 0, 60, 3600, 86_400] {
+        let mut memory = Memory::default();
+        good(&mut memory);
+        let judged = |memory: &Memory, second| memory.judge(set(second, by), &limits).state;
+        assert_eq!(judged(&memory, 110), State::Polling, "set by {by} s");
+        assert_eq!(judged(&memory, 161), State::Blocked, "set by {by} s");
+        // What comes after is newer than what came before, whatever the time of day.
+        memory.look(Look::Page(page(&[("204", 11.0), ("403", 1.0)])), set(162, by), &limits);
+        assert_eq!(judged(&memory, 162), State::Refused, "set by {by} s");
+        let mut memory = Memory::default();
+        asleep(&mut memory);
+        memory.look(
+            Look::Page(with(page(&[("204", 12.0)]), |s| s.feed_failures = Some(1.0))),
+            set(106, by),
+            &limits,
+        );
+        assert_eq!(judged(&memory, 106), State::Polling, "set by {by} s");
+        // A process that never asks does not stay young, and one that has run for long does not become it.
+        let mut memory = Memory::default();
+        memory.look(Look::Page(page(&[])), at(1), &limits);
+        assert_eq!(judged(&memory, 90), State::Blocked, "set by {by} s");
+        if by < -60 {
+            let mut memory = Memory::default();
+            memory.look(Look::Page(page(&[("204", 900.0)])), set(5000, by), &limits);
+            assert_eq!(memory.judge(set(5000, by), &limits).state, State::Unknown, "set by {by} s");
+        }
+    }
+    // What a probe wrote down before the machine's last start is old.
+    let mut memory = Memory::default();
+    good(&mut memory);
+    let restarted = Moment { boot: BootTime::new(Duration::from_secs(30)), ..at(110) };
+    assert_ne!(memory.judge(restarted, &limits).state, State::Polling);
 }
 
 #[test]

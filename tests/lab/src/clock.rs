@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -31,6 +32,14 @@ impl WallClock {
     /// Lets it jump to so much after the true time: `+2h`, `-3d`.
     pub fn set(&self, to: &str) -> Result<()> {
         fs::write(&self.file, to).with_context(|| format!("cannot write {}", self.file.display()))
+    }
+
+    /// Writes the program `script`, which is `binary` with this clock.
+    pub fn wrap(&self, binary: &Path, script: &Path) -> Result<()> {
+        let env: String = self.env().map(|(name, value)| format!("{name}={value} ")).concat();
+        fs::write(script, format!("#!/bin/sh\nexec env {env}{} \"$@\"\n", binary.display()))
+            .and_then(|()| fs::set_permissions(script, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {}", script.display()))
     }
 
     /// The environment in which a program sees it. Clocks that nobody can set stay as they are.
