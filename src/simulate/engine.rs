@@ -56,7 +56,7 @@ const OTHER: &str = "another replica";
 #[derive(Debug, thiserror::Error)]
 pub enum PlayError {
     /// There is no place for the store.
-    #[error("no temporary directory for the simulated store")]
+    #[error("no place for the simulated store: set TMPDIR to a directory that can be written to")]
     Directory(#[from] std::io::Error),
     /// The store failed.
     #[error("the simulated store failed")]

@@ -65,6 +65,34 @@ fn systemd_understands_the_units() {
     }
 }
 
+/// The kubeconfig of the page, its files beside it, works in the exporter's unit: paths in it are relative to it, and only
+/// what the unit lists lies there.
+#[test]
+fn the_exporters_unit_loads_every_file_that_the_kubeconfig_of_the_page_names() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let (unit, page) =
+        (read("deploy/systemd/switchyard-exporter.service"), read("deploy/helm/switchyard/README.md"));
+    let (_, kubeconfig) = page.split_once("```yaml\napiVersion: v1\nkind: Config\n").expect("the kubeconfig");
+    let (kubeconfig, _) = kubeconfig.split_once("```").unwrap();
+    let mut named: Vec<&str> = ["certificate-authority: ", "tokenFile: "]
+        .iter()
+        .flat_map(|key| kubeconfig.split(key).skip(1))
+        .map(|rest| rest.split([' ', '}']).next().unwrap())
+        .collect();
+    assert_eq!(named.len(), 4, "{kubeconfig}");
+    named.push("kubeconfig");
+    let mut loaded: Vec<&str> =
+        unit.lines().filter_map(|line| line.strip_prefix("LoadCredential=")).collect();
+    let mut wanted: Vec<String> = named.iter().map(|file| format!("{file}:/etc/switchyard/{file}")).collect();
+    wanted.sort_unstable();
+    loaded.sort_unstable();
+    assert_eq!(loaded, wanted);
+    let installed = read("deploy/README.md");
+    let line =
+        installed.lines().find(|line| line.starts_with("install -m 0600 kubeconfig ")).expect("the command");
+    assert!(named.iter().all(|file| line.split(' ').any(|word| word == *file)), "{line}");
+}
+
 /// The image has what `scripts/check-release` puts into the empty directory, and nothing else; it is built by the
 /// toolchain of the repository.
 #[test]
