@@ -170,6 +170,8 @@ pub struct Progress {
     pub dns_agreeing: usize,
     /// Authoritative addresses.
     pub dns_servers: usize,
+    /// Those of them that cannot be asked: they are not waited for.
+    pub dns_unreachable: usize,
     /// Seconds since the decision, until the move ended.
     pub elapsed: f64,
 }

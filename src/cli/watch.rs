@@ -156,6 +156,10 @@ fn progress(fleet: &Value) -> String {
     let mut line = format!("{phase}: runners {}/{}", number("runners_moved"), number("runners"));
     if number("dns_servers") > 0 {
         line = format!("{line}, DNS servers {}/{}", number("dns_agreeing"), number("dns_servers"));
+        // Else a move that is done with fewer than all would look as if it were not.
+        if number("dns_unreachable") > 0 {
+            line = format!("{line} ({} cannot be asked)", number("dns_unreachable"));
+        }
     }
     if let Some(waiting) = text(fleet, "/progress/waiting") {
         line = format!("{line}, waiting for {waiting}");
@@ -172,6 +176,9 @@ mod tests {
         let fleet = json!({"progress": {"phase": "switch", "waiting": null, "runners_moved": 2, "runners": 4,
             "dns_agreeing": 1, "dns_servers": 2, "elapsed": 3.2}});
         assert_eq!(super::progress(&fleet), "switch: runners 2/4, DNS servers 1/2");
+        let fleet = json!({"progress": {"phase": "done", "waiting": null, "runners_moved": 4, "runners": 4,
+            "dns_agreeing": 1, "dns_servers": 2, "dns_unreachable": 1}});
+        assert_eq!(super::progress(&fleet), "done: runners 4/4, DNS servers 1/2 (1 cannot be asked)");
         let fleet = json!({"progress": {"phase": "verify", "waiting": "a runner", "runners_moved": 4, "runners": 4,
             "dns_agreeing": 0, "dns_servers": 0}});
         assert_eq!(super::progress(&fleet), "verify: runners 4/4, waiting for a runner");

@@ -184,6 +184,7 @@ fn progress(
         to_untag: others().map(tagged).sum(),
         dns_agreeing: servers.map_or(0, |s| s.values().filter(agrees).count()),
         dns_servers: servers.map_or(0, BTreeMap::len),
+        dns_unreachable: servers.map_or(0, |s| s.values().filter(|s| matches!(s, Seen::Unknown(_))).count()),
         elapsed: decision.finished_at.unwrap_or(now).duration_since(decision.decided_at).as_secs_f64(),
     }
 }

@@ -1,8 +1,8 @@
 //! A real API server takes what the chart renders.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use switchyard_lab::{
     exporter::Exporter,
     kubernetes::{Crds, Kubernetes, kubeconfig},
@@ -133,17 +133,69 @@ async fn one_exporter_reads_several_clusters_as_the_readme_says() {
     let mut exporter =
         Exporter::start(Path::new(env!("CARGO_BIN_EXE_switchyard")), &args, logs.path()).await.unwrap();
     for cluster in ["blue", "green"] {
-        let of = [("runner_cluster", cluster)];
-        exporter.until("switchyard_cluster_api_up", &of, Some(1.0)).await.unwrap();
-        let page = exporter.metrics().await.unwrap();
-        let collectors =
-            page.text().lines().filter(|line| line.starts_with("switchyard_exporter_collector_up{"));
-        let count = collectors.filter(|line| line.contains(&format!("{cluster:?}"))).count();
-        assert!(count > 8, "{count}");
-        // Everything is read: no right is missing.
-        exporter.until("switchyard_exporter_collector_up", &of, Some(count as f64)).await.unwrap();
+        reads_everything(&exporter, cluster).await;
     }
     exporter.terminate().await.unwrap();
+}
+
+/// The plain manifest as `kubectl apply` takes it, and its pod's process: it finds the API by the variables of kubelet, with the
+/// account's token at kubelet's place, and has the rights that the manifest gives to that account.
+#[tokio::test]
+async fn the_exporter_in_its_own_cluster_has_the_rights_that_the_manifest_gives_it() {
+    // The place is the same on every machine: it gets a /run of its own.
+    let alone = ["--user", "--map-root-user", "--mount"];
+    let may = Command::new("unshare").args(alone).args(["mount", "-t", "tmpfs", "none", "/run"]).output();
+    if !may.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("NOT TESTED: the exporter in its own cluster: no namespaces here: {may:?}");
+        return;
+    }
+    let Some(kubernetes) = or_skip(Kubernetes::start().await) else { return };
+    kubernetes.install(&Crds::ALL).await.unwrap();
+    kubernetes.namespace("gitlab-runner").await.unwrap();
+    let manifest = root().join("deploy/manifests/exporter.yaml");
+    kubernetes.apply_file(&manifest).await.unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&fs::read_to_string(&manifest).unwrap()).unwrap();
+    let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+    let account = pod["serviceAccountName"].as_str().unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("token"), kubernetes.token("switchyard", account).await.unwrap()).unwrap();
+    fs::write(dir.path().join("namespace"), "switchyard").unwrap();
+    fs::copy(kubernetes.ca_file(), dir.path().join("ca.crt")).unwrap();
+    let script = dir.path().join("exporter");
+    let (place, binary) = (dir.path().display(), env!("CARGO_BIN_EXE_switchyard"));
+    let inner = format!(
+        "mount -t tmpfs none /run; mkdir -p /var/run/secrets/kubernetes.io; \
+         ln -s {place} /var/run/secrets/kubernetes.io/serviceaccount; exec {binary} \"$@\""
+    );
+    let text = format!(
+        "#!/bin/sh\nexport KUBERNETES_SERVICE_HOST={} KUBERNETES_SERVICE_PORT={}\n\
+         exec unshare {} sh -ec '{inner}' sh \"$@\"\n",
+        kubernetes.address().ip(),
+        kubernetes.address().port(),
+        alone.join(" ")
+    );
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let own = ["exporter", "--web.listen-address=0.0.0.0:9799"];
+    let args = pod["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+    let args: Vec<String> = args.filter(|arg| !own.contains(arg)).map(str::to_owned).collect();
+    let logs = tempfile::tempdir().unwrap();
+    let mut exporter = Exporter::start(&script, &args, logs.path()).await.unwrap();
+    reads_everything(&exporter, "blue").await;
+    exporter.terminate().await.unwrap();
+}
+
+/// Its API answers, and no right is missing.
+async fn reads_everything(exporter: &Exporter, cluster: &str) {
+    let of = [("runner_cluster", cluster)];
+    exporter.until("switchyard_cluster_api_up", &of, Some(1.0)).await.unwrap();
+    let page = exporter.metrics().await.unwrap();
+    let collectors = page.text().lines().filter(|line| line.starts_with("switchyard_exporter_collector_up{"));
+    let count = collectors.filter(|line| line.contains(&format!("{cluster:?}"))).count();
+    assert!(count > 8, "{count}");
+    exporter.until("switchyard_exporter_collector_up", &of, Some(count as f64)).await.unwrap();
 }
 
 /// The commands of the chart's README, as far as they are Helm's: the chart takes their values.

@@ -2,7 +2,7 @@
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use switchyard_lab::gitlab::{Config, Simulator, TokenSpec};
+use switchyard_lab::gitlab::{Config, Owner, Role, RunnerSpec, Simulator, TokenSpec};
 
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -16,6 +16,28 @@ pub(crate) fn start() -> (Simulator, Client) {
     let token = gitlab.admin().create_token(TokenSpec::admin("switchyard", &["read_api", "manage_runner"]));
     let client = Client::new(&gitlab, &token);
     (gitlab, client)
+}
+
+/// Runners at every level, as the owner of the upper group sees them.
+pub(crate) struct Levels {
+    pub(crate) client: Client,
+    /// `acme/rnd/app`.
+    pub(crate) project: u64,
+    /// Of the instance, of the group `acme`, of `acme/rnd` below it, and of the project.
+    pub(crate) runners: [u64; 4],
+    pub(crate) gitlab: Simulator,
+}
+
+pub(crate) fn levels() -> Levels {
+    let (gitlab, _) = start();
+    let admin = gitlab.admin();
+    let (top, sub) = (admin.create_group("acme"), admin.create_group("acme/rnd"));
+    let project = admin.create_project("acme/rnd/app");
+    let of = |owner| admin.create_runner(RunnerSpec::new("r", &["a"]).owned_by(owner)).id;
+    let owners = [Owner::Instance, Owner::Group(top), Owner::Group(sub), Owner::Projects(vec![project])];
+    let owner = TokenSpec::user("owner", &["read_api"]).in_group(top, Role::Owner);
+    let client = Client::new(&gitlab, &admin.create_token(owner));
+    Levels { client, project, runners: owners.map(of), gitlab }
 }
 
 #[derive(Debug)]

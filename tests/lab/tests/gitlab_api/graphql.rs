@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use switchyard_lab::gitlab::{GraphqlMode, Owner, Role, RunnerSpec, TokenSpec};
+use switchyard_lab::gitlab::{GraphqlMode, RunnerSpec, TokenSpec};
 
-use crate::client::{Client, start};
+use crate::client::{Client, Levels, levels, start};
 
 fn gid(id: u64) -> String {
     format!("gid://gitlab/Ci::Runner/{id}")
@@ -250,16 +250,7 @@ async fn jobs_of_one_runner_only() {
 
 #[tokio::test]
 async fn groups_see_below_with_descendants() {
-    let (gitlab, _) = start();
-    let admin = gitlab.admin();
-    let (top, sub) = (admin.create_group("acme"), admin.create_group("acme/rnd"));
-    let project = admin.create_project("acme/rnd/app");
-    let of = |owner| admin.create_runner(RunnerSpec::new("r", &["a"]).owned_by(owner)).id;
-    let instance = of(Owner::Instance);
-    let (in_top, in_sub) = (of(Owner::Group(top)), of(Owner::Group(sub)));
-    let in_project = of(Owner::Projects(vec![project]));
-    let owner = TokenSpec::user("owner", &["read_api"]).in_group(top, Role::Owner);
-    let client = Client::new(&gitlab, &admin.create_token(owner));
+    let Levels { client, runners: [instance, in_top, in_sub, in_project], gitlab: _running, .. } = levels();
     let list = async |path: &str, membership: &str| {
         let query = format!(
             "{{ group(fullPath: \"{path}\") {{ runners(membership: {membership}, sort: CREATED_ASC) {{ nodes {{ id }} }} }} }}"

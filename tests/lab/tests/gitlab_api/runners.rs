@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use switchyard_lab::gitlab::{Owner, Role, RunnerSpec, TokenSpec};
 
-use crate::client::{Client, start};
+use crate::client::{Client, Levels, levels, start};
 
 #[tokio::test]
 async fn list_rows_have_no_tags_and_no_contact() {
@@ -170,16 +170,8 @@ async fn managers_are_rows_of_their_own() {
 
 #[tokio::test]
 async fn group_lists_show_ancestors_and_not_descendants() {
-    let (gitlab, _) = start();
-    let admin = gitlab.admin();
-    let (top, sub) = (admin.create_group("acme"), admin.create_group("acme/rnd"));
-    let project = admin.create_project("acme/rnd/app");
-    let of = |owner| admin.create_runner(RunnerSpec::new("r", &["a"]).owned_by(owner)).id;
-    let instance = of(Owner::Instance);
-    let (in_top, in_sub) = (of(Owner::Group(top)), of(Owner::Group(sub)));
-    let in_project = of(Owner::Projects(vec![project]));
-    let owner = TokenSpec::user("owner", &["read_api"]).in_group(top, Role::Owner);
-    let client = Client::new(&gitlab, &admin.create_token(owner));
+    let Levels { client, project, runners: [instance, in_top, in_sub, in_project], gitlab: _running } =
+        levels();
     assert_eq!(client.ids("/groups/acme/runners").await, [instance, in_top]);
     assert_eq!(client.ids("/groups/acme%2Frnd/runners").await, [instance, in_top, in_sub]);
     assert_eq!(
