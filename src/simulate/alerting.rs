@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::story::AlertmanagerFault;
 use crate::{
-    model::{Action, ClusterName, FleetName, Question, SignedDuration, Timestamp, Topology},
+    model::{Action, ClusterName, FleetName, Question, Sample, SignedDuration, Timestamp, Topology},
     world::sim::State,
 };
 
@@ -138,9 +138,13 @@ impl Alerting {
     ) -> Vec<String> {
         let now = world.now;
         let mut said = Vec::new();
+        let samples = world.samples(&[Question::Alive, Question::Able]);
         for server in 0..world.prometheus.len() {
             if world.prometheus[server].evaluates() {
-                self.evaluate(server, world, topology, holders, &mut said);
+                let answer = |fleet: &FleetName, question| {
+                    world.answer(&samples, server, fleet, question).result.unwrap_or_default()
+                };
+                self.evaluate(server, now, answer, topology, holders, &mut said);
             }
         }
         self.notify(now, listens, &mut said);
@@ -150,17 +154,16 @@ impl Alerting {
     fn evaluate(
         &mut self,
         server: usize,
-        world: &State,
+        now: Timestamp,
+        answer: impl Fn(&FleetName, Question) -> BTreeMap<ClusterName, Sample>,
         topology: &Topology,
         holders: &BTreeMap<FleetName, Vec<ClusterName>>,
         said: &mut Vec<String>,
     ) {
-        let now = world.now;
         let watchdog = Key { action: Action::Watchdog, about: None };
         self.rule(server, watchdog, true, SignedDuration::ZERO, SignedDuration::ZERO, now, said);
         for (name, fleet) in &topology.fleets {
-            let samples = |question| world.answer(server, name, question).result.unwrap_or_default();
-            let (alive, able) = (samples(Question::Alive), samples(Question::Able));
+            let (alive, able) = (answer(name, Question::Alive), answer(name, Question::Able));
             let holders = holders.get(name).map(Vec::as_slice).unwrap_or_default();
             for cluster in &fleet.prefer {
                 let holds = holders.contains(cluster);

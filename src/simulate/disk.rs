@@ -18,7 +18,8 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn new() -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
-        builder.prefix("switchyard-simulate-");
+        let prefix = format!("switchyard-simulate-{}-", std::process::id());
+        builder.prefix(&prefix);
         let directory = match builder.tempdir_in(Path::new("/dev/shm")) {
             Ok(directory) => directory,
             Err(_) => builder.tempdir()?,

@@ -13,7 +13,10 @@ use crate::{
     world::sim::Tool,
 };
 
-const LINES: [&str; 9] = ["fleet", "set", "config", "tools", "seed", "prometheus", "dns", "poll", "at"];
+pub(super) const LINES: [&str; 9] =
+    ["fleet", "set", "config", "tools", "seed", "prometheus", "dns", "poll", "at"];
+/// What a fleet's line may go on with.
+pub(super) const FLEET: [&str; 4] = ["with", "without", "held", "below"];
 /// Keys that do not belong to a fleet.
 const WHOLE: [&str; 4] = ["limits.", "loop.", "alertmanager.", "evidence."];
 /// The name of the DNS provider that a story without a configuration file has.
@@ -146,7 +149,7 @@ impl Header {
         }
         if !filed {
             words.expect("on")?;
-            while words.peek().is_some_and(|w| !["with", "without", "held", "below"].contains(&w)) {
+            while words.peek().is_some_and(|w| !FLEET.contains(&w)) {
                 clusters.push(words.word("a cluster")?.to_owned());
             }
             if clusters.is_empty() {
@@ -156,11 +159,7 @@ impl Header {
         let mut line =
             FleetLine { line: words.line, name, clusters, runners: 2, dns: true, holder: None, below: false };
         while !words.is_empty() {
-            match words.choose(if filed {
-                &["with", "held", "below"]
-            } else {
-                &["with", "without", "held", "below"]
-            })? {
+            match words.choose(if filed { &["with", "held", "below"] } else { &FLEET })? {
                 "with" => {
                     line.runners = count(words)?;
                     words.choose(&["runners", "runner"])?;

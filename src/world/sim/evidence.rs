@@ -24,8 +24,8 @@ pub enum PrometheusFault {
     Partial,
 }
 
-/// The samples of one look, by question.
-type Samples = BTreeMap<(FleetName, Question), BTreeMap<ClusterName, Sample>>;
+/// The samples of one moment, by question.
+pub type Samples = BTreeMap<(FleetName, Question), BTreeMap<ClusterName, Sample>>;
 
 /// A Prometheus server.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// What a server without fault would answer to these questions.
-    fn samples(&self, questions: &[Question]) -> Samples {
+    pub fn samples(&self, questions: &[Question]) -> Samples {
         let at = self.now.checked_sub(self.sample_age).unwrap_or(Timestamp::MIN);
         let mut pools: BTreeMap<(&FleetName, &ClusterName), [u32; 4]> = BTreeMap::new();
         for runner in &self.runners {
@@ -103,13 +103,8 @@ impl State {
         samples
     }
 
-    /// What one server answers about every cluster of a fleet.
-    pub fn answer(&self, server: usize, fleet: &FleetName, question: Question) -> Answer {
-        let samples = self.samples(&[question]);
-        self.answer_from(&samples, server, fleet, question)
-    }
-
-    fn answer_from(&self, samples: &Samples, server: usize, fleet: &FleetName, question: Question) -> Answer {
+    /// What one server answers about every cluster of a fleet, when one without fault would answer with these samples.
+    pub fn answer(&self, samples: &Samples, server: usize, fleet: &FleetName, question: Question) -> Answer {
         let SimPrometheus { name, fault, frozen } = &self.prometheus[server];
         let key = (fleet.clone(), question);
         let mut now = samples.get(&key).cloned().unwrap_or_default();
@@ -181,7 +176,7 @@ impl State {
             let mut about = FleetEvidence::default();
             for question in Question::ALL.into_iter().filter(|q| configured.require.asks(*q)) {
                 let answers = (0..self.prometheus.len())
-                    .map(|server| self.answer_from(&samples, server, fleet, question))
+                    .map(|server| self.answer(&samples, server, fleet, question))
                     .collect();
                 about.asked.insert(question, Asked { query: question.as_str().to_owned(), answers });
             }

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-pub use evidence::{PrometheusFault, SimPrometheus};
+pub use evidence::{PrometheusFault, Samples, SimPrometheus};
 pub use faults::{Chance, Crash, SimDns, SimGitlab, SimServer, WriteFault};
 pub use gitlab::{Edit, RateLimit};
 pub use runner::{Process, SimRunner};

@@ -180,13 +180,22 @@ impl Process {
 
     /// Asks the program to end and waits; after `grace` its group is killed. Returns how it ended.
     pub async fn terminate(&mut self, grace: Duration) -> Result<ExitStatus> {
-        self.signal(Signal::TERM)?;
+        self.end_with(Signal::TERM, grace).await
+    }
+
+    async fn end_with(&mut self, signal: Signal, grace: Duration) -> Result<ExitStatus> {
+        self.signal(signal)?;
         let ended = tokio::time::timeout(grace, self.child.wait()).await;
         self.kill_group();
         match ended {
             Ok(status) => status.with_context(|| format!("{} does not end", self.program.name)),
             Err(_) => bail!("{} did not end within {grace:?}\n{}", self.program.name, self.tail()),
         }
+    }
+
+    /// Interrupts the program, not its group, as Ctrl-C does, and waits until it has ended.
+    pub async fn interrupt(&mut self, grace: Duration) -> Result<ExitStatus> {
+        self.end_with(Signal::INT, grace).await
     }
 
     /// Freezes the program: its connections stay open and nothing answers.

@@ -111,3 +111,31 @@ async fn a_program_that_ends_early_is_told_with_its_last_words() {
     let error = process.ready(Duration::from_secs(60), never).await.unwrap_err().to_string();
     assert!(error.contains("exit status: 3") && error.contains("port is taken"), "{error}");
 }
+
+/// Whoever stops the storms is told what was played, and nothing of it stays.
+#[tokio::test]
+async fn storms_that_are_stopped_tell_their_sum_and_clean_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let storm = Program::new("storm", env!("CARGO_BIN_EXE_storm")).args(["--seed", "1", "--threads", "2"]);
+    let mut process = storm.start(dir.path()).unwrap();
+    let log = process.log().to_owned();
+    until(PATIENCE, "storms are played", async || {
+        ensure!(std::fs::read_to_string(&log)?.contains(" per second, "));
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let own = format!("switchyard-simulate-{}-", process.id());
+    assert!(process.interrupt(PATIENCE).await.unwrap().success());
+    let told = std::fs::read_to_string(&log).unwrap();
+    let (_, sum) = told.split_once("stopped; no promise was broken\n").expect(&told);
+    assert!(
+        sum.contains(" storms, ") && sum.contains(" per second, ") && sum.contains("killed at:"),
+        "{told}"
+    );
+    for place in [Path::new("/dev/shm"), &std::env::temp_dir()] {
+        let names = std::fs::read_dir(place).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(&own)).collect();
+        assert!(left.is_empty(), "{left:?} stay in {}", place.display());
+    }
+}

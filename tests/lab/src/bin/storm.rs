@@ -4,14 +4,19 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     process::ExitCode,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use clap::Parser;
 use switchyard::simulate::Report;
 use switchyard_lab::storm;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Storms until it is stopped, or until one breaks a promise.
 #[derive(Debug, Parser)]
@@ -55,49 +60,60 @@ impl Tally {
     }
 }
 
-/// What comes in while storms are played.
-enum News {
-    Storm(Result<Report, String>),
-    CtrlC,
+/// Sets the flag when somebody stops it. Whoever asks again does not wait for the storms under way, nor for one to be made
+/// small.
+fn listen(stopped: Arc<AtomicBool>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupted, mut ended) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupted.recv() => {}
+                    _ = ended.recv() => {}
+                }
+                if stopped.swap(true, Ordering::Relaxed) {
+                    std::process::exit(130);
+                }
+            }
+        });
+    });
+    Ok(())
 }
 
-fn main() -> std::io::Result<ExitCode> {
+fn main() -> io::Result<ExitCode> {
     let args = Args::parse();
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let first = args.seed.unwrap_or_else(|| fastrand::u64(..) >> 20);
-    let (sender, news) = mpsc::channel();
-    let asked = sender.clone();
-    let stop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || {
-        if stop.block_on(tokio::signal::ctrl_c()).is_ok() {
-            let _ = asked.send(News::CtrlC);
-        }
-    });
+    let last = args.storms.map_or(u64::MAX, |wanted| first.saturating_add(wanted));
+    let stopped = Arc::new(AtomicBool::new(false));
+    listen(stopped.clone())?;
     println!("storms from seed {first} on, {threads} at once; stop with Ctrl-C");
-    let storms = storm::many(first.., threads)?;
-    std::thread::spawn(move || storms.into_iter().try_for_each(|storm| sender.send(News::Storm(storm))));
+    let goes_on = stopped.clone();
+    let storms = storm::many((first..last).take_while(move |_| !goes_on.load(Ordering::Relaxed)), threads)?;
     let begun = Instant::now();
     let mut shown = begun;
     let mut tally = Tally { begun, storms: 0, passes: 0, struck: BTreeMap::new() };
-    for news in news {
-        match news {
-            News::CtrlC => break,
-            News::Storm(Err(story)) => {
+    let mut whole = true;
+    // To the end: a storm that is under way cleans up behind itself.
+    for storm in storms {
+        match storm {
+            Ok(report) => tally.add(report),
+            Err(story) => {
                 println!("{story}");
-                tally.tell();
-                return Ok(ExitCode::FAILURE);
+                whole = false;
+                stopped.store(true, Ordering::Relaxed);
             }
-            News::Storm(Ok(report)) => tally.add(report),
-        }
-        if args.storms.is_some_and(|wanted| tally.storms >= wanted) {
-            break;
         }
         if shown.elapsed() >= Duration::from_secs(5) {
             shown = Instant::now();
             tally.tell();
         }
     }
-    println!("stopped; no promise was broken");
+    println!("{}", if whole { "stopped; no promise was broken" } else { "a promise was broken" });
     tally.tell();
-    Ok(ExitCode::SUCCESS)
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

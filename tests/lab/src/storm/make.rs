@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use fastrand::Rng;
 use switchyard::{model::Gate, world::sim::Tool};
 
-/// What happens, happens within these minutes; then all is mended.
-const STORM: u32 = 30;
-/// By then everything has to be at rest.
-const CALM: u32 = 51;
+/// What happens, happens within so many minutes; then all is mended.
+const STORM: [u32; 3] = [10, 15, 30];
+/// In as many more everything has to be at rest. What comes to pass meanwhile differs little: not every storm waits for it.
+const CALM: u32 = 21;
 
 const WRITES: [&str; 5] = ["timeout-after-commit", "lost-reply", "lost-request", "refused", "error"];
 /// What only GitLab answers.
@@ -96,10 +96,14 @@ impl Storm {
             9 => format!("dns {}", self.writes()),
             10..=12 => {
                 let what = self.pick(&["down", "silent", "stale", "contradicts", "nan", "partial"]);
-                let server = self.rng.u32(0..self.prometheus);
+                // Without a server all of them.
+                let server = match self.rng.u32(0..=self.prometheus) {
+                    all if all == self.prometheus => String::new(),
+                    server => format!("p{server} "),
+                };
                 let about =
                     if self.rng.bool() { format!(" about {}", self.cluster()) } else { String::new() };
-                format!("prometheus p{server} {what}{about}")
+                format!("prometheus {server}{what}{about}")
             }
             13..=15 => {
                 let late = format!("late {}m", self.minutes(9));
@@ -185,7 +189,11 @@ impl Storm {
 
     /// Whom a person takes for the holder who has not looked, at times.
     fn believing(&mut self) -> String {
-        if self.once_in(4) { format!(" believing {}", self.cluster()) } else { String::new() }
+        if !self.once_in(4) {
+            return String::new();
+        }
+        let holder = if self.once_in(4) { "nobody" } else { self.cluster() };
+        format!(" believing {holder}")
     }
 
     /// What people do by Switchyard's own means.
@@ -281,6 +289,9 @@ impl Storm {
         let mut set = |key: &str, value: &str| {
             let _ = writeln!(text, "set {key} = {value}");
         };
+        if self.once_in(12) {
+            set("enabled", "false");
+        }
         if self.rng.bool() {
             set("failback", "{ after = \"1m\" }");
         }
@@ -301,6 +312,9 @@ impl Storm {
             if self.rng.bool() {
                 set("window.applies_to", self.pick(&WINDOWED));
             }
+            if self.once_in(3) {
+                set("window.time_zone", self.pick(&["\"Europe/Berlin\"", "\"America/New_York\""]));
+            }
         }
         if self.once_in(4) {
             let (key, value) = self.pick(&[
@@ -308,6 +322,17 @@ impl Storm {
                 ("require.gitops", "true"),
                 ("require.backups", "true"),
                 ("require.backup_max_age", "\"2h\""),
+                ("require.convergence", "\"5m\""),
+            ]);
+            set(key, value);
+        }
+        if self.once_in(4) {
+            let (key, value) = self.pick(&[
+                ("min_able", "2"),
+                ("thresholds.failover", "0.3"),
+                ("thresholds.able", "0.6"),
+                ("thresholds.failback", "1"),
+                ("thresholds.margin", "0.5"),
             ]);
             set(key, value);
         }
@@ -333,7 +358,7 @@ pub fn story(seed: u64) -> String {
     if storm.once_in(6) {
         let _ = writeln!(text, "tools {}", storm.pick(&["none", "flux", "velero argocd"]));
     }
-    let poll = storm.pick(&["never", "1m", "2m"]);
+    let poll = storm.pick(&["never", "2m", "5m"]);
     let _ = writeln!(text, "poll {poll}");
     for fleet in storm.fleets.clone() {
         let _ = write!(text, "fleet {fleet} on {} with {each} runners", storm.clusters.join(" "));
@@ -350,10 +375,21 @@ pub fn story(seed: u64) -> String {
         text.push('\n');
         storm.settings(&mut text);
     }
-    text.push_str("set loop.period = \"1m\"\n");
-    if storm.once_in(4) {
-        text.push_str("set limits.moves = 1\n");
+    // What nobody rings for is looked at seldom, and costs the most.
+    let period = storm.pick(&["1m", "3m", "5m"]);
+    let _ = writeln!(text, "set loop.period = \"{period}\"");
+    if storm.once_in(2) {
+        let limits = [
+            "moves = 1",
+            "moves = 1",
+            "window = \"10m\"",
+            "signal_max_age = \"6m\"",
+            "watchdog_max_age = \"3m\"",
+            "evidence_max_age = \"30s\"",
+        ];
+        let _ = writeln!(text, "set limits.{}", storm.pick(&limits));
     }
+    let lasts = storm.pick(&STORM);
     let mut events: Lines = Vec::new();
     // Most storms begin with a death: without one little moves.
     if !storm.once_in(8) {
@@ -362,10 +398,10 @@ pub fn story(seed: u64) -> String {
     }
     for _ in 0..storm.rng.u32(1..12) {
         // Many of them while the first death is being dealt with.
-        let last = if storm.rng.bool() { 600 } else { STORM * 60 };
+        let last = if storm.rng.bool() { 600 } else { lasts * 60 };
         let at = storm.rng.u32(60..last);
         let lines = storm.happening();
-        events.extend(lines.into_iter().map(|(after, line)| ((at + after).min(STORM * 60), line)));
+        events.extend(lines.into_iter().map(|(after, line)| ((at + after).min(lasts * 60), line)));
     }
     // Stable: what begins and ends at once does so in this order.
     events.sort_by_key(|(at, _)| *at);
@@ -373,9 +409,10 @@ pub fn story(seed: u64) -> String {
         let _ = writeln!(text, "at {at}s {what}");
     }
     for line in storm.calm(&events) {
-        let _ = writeln!(text, "at {STORM}m30s {line}");
+        let _ = writeln!(text, "at {lasts}m30s {line}");
     }
-    let _ = writeln!(text, "at {CALM}m end");
+    let calm = if storm.once_in(3) { 1 } else { CALM };
+    let _ = writeln!(text, "at {}m end", lasts + calm);
     text
 }
 
