@@ -10,9 +10,10 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Client, Error};
-use crate::model::{Draining, Pipeline, RunnerId};
+use super::{Client, Error, Reply};
+use crate::model::{Draining, Pipeline, RunnerId, Tag};
 
+const JOBS: &str = "list_runner_jobs";
 const PAGE: usize = 100;
 /// The most pages that are read of one list.
 const PAGES: usize = 20;
@@ -69,16 +70,7 @@ impl Client {
     pub async fn in_flight(&self, wanted: &Draining, now: Timestamp) -> Result<Vec<Pipeline>, Error> {
         let since = now.checked_sub(wanted.look_back).unwrap_or(Timestamp::MIN);
         let jobs = try_join_all(wanted.runners.iter().map(|runner| self.jobs(*runner, since))).await?;
-        let mut seen: BTreeMap<Pipeline, Option<String>> = BTreeMap::new();
-        for job in jobs.into_iter().flatten() {
-            let project = job.pipeline.project_id.or(job.project.map(|project| project.id));
-            let project = project.ok_or_else(|| {
-                let why = format!("pipeline {} without its project", job.pipeline.id);
-                Error::Incomplete { operation: "list_runner_jobs", why }
-            })?;
-            // The newest row comes first, and all rows of a pipeline show its status of now.
-            seen.entry(Pipeline { project, id: job.pipeline.id }).or_insert(job.pipeline.status);
-        }
+        let seen = pipelines(jobs.into_iter().flatten())?;
         let judged = try_join_all(seen.into_iter().map(|(pipeline, status)| async move {
             let status = match status {
                 Some(status) => status,
@@ -110,8 +102,7 @@ impl Client {
             let mut query =
                 vec![("order_by", "id"), ("sort", "desc"), ("per_page", &per_page), ("page", &page)];
             query.extend(status.map(|status| ("status", status)));
-            let reply =
-                self.http.get("list_runner_jobs", &["v4", "runners", &runner, "jobs"], &query).await?;
+            let reply = self.http.get(JOBS, &["v4", "runners", &runner, "jobs"], &query).await?;
             let rows: Vec<Job> = reply.json()?;
             let full = rows.len() >= PAGE;
             jobs.extend(rows);
@@ -128,31 +119,68 @@ impl Client {
                 PAGES * PAGE
             ),
         };
-        Err(Error::Incomplete { operation: "list_runner_jobs", why })
+        Err(Error::Incomplete { operation: JOBS, why })
     }
 
     async fn pipeline_status(&self, pipeline: &Pipeline) -> Result<String, Error> {
         let (project, id) = (pipeline.project.to_string(), pipeline.id.to_string());
         let segments = ["v4", "projects", &project, "pipelines", &id];
-        let detail: Detail = self.http.get("get_pipeline", &segments, &[]).await?.json()?;
-        Ok(detail.status)
+        read_pipeline(&self.http.get("get_pipeline", &segments, &[]).await?)
     }
 
-    async fn on_tag(&self, pipeline: &Pipeline, tag: &crate::model::Tag) -> Result<bool, Error> {
+    async fn on_tag(&self, pipeline: &Pipeline, tag: &Tag) -> Result<bool, Error> {
         let (project, id) = (pipeline.project.to_string(), pipeline.id.to_string());
         let segments = ["v4", "projects", &project, "pipelines", &id, "jobs"];
         for page in 1..=PAGES {
             let (page, per_page) = (page.to_string(), PAGE.to_string());
             let query = [("per_page", per_page.as_str()), ("page", page.as_str())];
-            let rows: Vec<Tagged> = self.http.get("list_pipeline_jobs", &segments, &query).await?.json()?;
-            if rows.iter().any(|job| job.tag_list.iter().any(|t| t == tag.as_str())) {
-                return Ok(true);
-            }
-            if rows.len() < PAGE {
-                return Ok(false);
+            match read_pipeline_jobs(&self.http.get("list_pipeline_jobs", &segments, &query).await?, tag)? {
+                (true, _) => return Ok(true),
+                (false, rows) if rows < PAGE => return Ok(false),
+                _ => {}
             }
         }
         // Too many jobs to look through: it counts, until somebody looks.
         Ok(true)
     }
+}
+
+/// The pipelines of jobs, each with its status if its rows say it.
+fn pipelines(jobs: impl IntoIterator<Item = Job>) -> Result<BTreeMap<Pipeline, Option<String>>, Error> {
+    let mut seen = BTreeMap::new();
+    for Job { pipeline, project, .. } in jobs {
+        let project = pipeline.project_id.or(project.map(|project| project.id)).ok_or_else(|| {
+            let why = format!("pipeline {} without its project", pipeline.id);
+            Error::Incomplete { operation: JOBS, why }
+        })?;
+        // The newest row comes first, and all rows of a pipeline show its status of now.
+        seen.entry(Pipeline { project, id: pipeline.id }).or_insert(pipeline.status);
+    }
+    Ok(seen)
+}
+
+/// Reads a page of the jobs that a runner took: their pipelines, each with its status if its rows say it.
+///
+/// # Errors
+/// When it is not such a page.
+pub fn read_jobs(reply: &Reply) -> Result<BTreeMap<Pipeline, Option<String>>, Error> {
+    pipelines(reply.json::<Vec<Job>>()?)
+}
+
+/// Reads what a pipeline is, in GitLab's word.
+///
+/// # Errors
+/// When it is not such an answer.
+pub fn read_pipeline(reply: &Reply) -> Result<String, Error> {
+    Ok(reply.json::<Detail>()?.status)
+}
+
+/// Reads a page of a pipeline's jobs: whether one is for the tag, and how many there are.
+///
+/// # Errors
+/// When it is not such a page.
+pub fn read_pipeline_jobs(reply: &Reply, tag: &Tag) -> Result<(bool, usize), Error> {
+    let rows: Vec<Tagged> = reply.json()?;
+    let tagged = rows.iter().any(|job| job.tag_list.iter().any(|t| t == tag.as_str()));
+    Ok((tagged, rows.len()))
 }

@@ -22,6 +22,7 @@ use crate::model::{PoolSelector, Runner, RunnerId, Tag, Topology};
 pub use error::Error;
 pub use graphql::read_page;
 pub use http::Reply;
+pub use in_flight::{read_jobs, read_pipeline, read_pipeline_jobs};
 pub use rest::read_runner;
 pub use write::{Ask, Change, Next};
 
