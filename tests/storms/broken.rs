@@ -235,7 +235,8 @@ async fn a_story_that_breaks_a_promise_is_made_small() {
         "at 8m clock jumps 1m",
         "at 9m clock jumps -1m",
     ];
-    for promise in 1..=8 {
+    // Which promise it is makes no difference.
+    for promise in [1, 8] {
         let Case { parts, story, .. } = cases().into_iter().find(|case| case.promise == promise).unwrap();
         let [seed, events @ ..] = NOISE;
         let small = storm::shrink(&format!("{seed}\n{story}\n{}", events.join("\n")), promise, &parts).await;

@@ -7,7 +7,7 @@ use switchyard::{model::Gate, world::sim::Tool};
 
 /// What happens, happens within so many minutes; then all is mended.
 const STORM: [u32; 3] = [10, 15, 30];
-/// In as many more everything has to be at rest. What comes to pass meanwhile differs little: not every storm waits for it.
+/// In as many more everything has to be at rest. What comes to pass meanwhile differs little: every second storm waits for it.
 const CALM: u32 = 21;
 
 const WRITES: [&str; 5] = ["timeout-after-commit", "lost-reply", "lost-request", "refused", "error"];
@@ -411,7 +411,7 @@ pub fn story(seed: u64) -> String {
     for line in storm.calm(&events) {
         let _ = writeln!(text, "at {lasts}m30s {line}");
     }
-    let calm = if storm.once_in(3) { 1 } else { CALM };
+    let calm = if storm.rng.bool() { 1 } else { CALM };
     let _ = writeln!(text, "at {}m end", lasts + calm);
     text
 }
