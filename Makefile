@@ -12,7 +12,7 @@ demo: ## watch a fleet move between two clusters, all on this machine (ONCE=1: o
 test: ## set up what is missing, then test the rules and everything else
 	scripts/setup test
 	alerts/tests/run
-	cargo test --workspace --no-fail-fast
+	scripts/test
 
 release: ## build target/dist/switchyard, one static binary
 	scripts/release

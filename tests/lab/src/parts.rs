@@ -1,6 +1,9 @@
 //! Where the real programs are, and what to do about a missing one.
 
 use std::{
+    fmt::Display,
+    fs::OpenOptions,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -99,16 +102,27 @@ fn tools_dir() -> PathBuf {
 ///
 /// # Panics
 /// On every other error, and on a missing part when the variable `CI` is set.
-#[expect(clippy::print_stderr, clippy::panic, reason = "this is how a test says that it did not run")]
+#[expect(clippy::panic, reason = "this is how a test says that it did not run")]
 pub fn or_skip<T>(result: Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => match error.downcast_ref::<Missing>() {
             Some(missing) if std::env::var_os("CI").is_none() => {
-                eprintln!("SKIPPED: {missing}");
+                skipped(missing);
                 None
             }
             _ => panic!("{error:?}"),
         },
     }
+}
+
+/// Says what a test did not look at, and why. It is seen although the test passes: the harness keeps back what tests print
+/// by macros, and not this. `make test` says it again at its end, from a file.
+pub fn skipped(why: &dyn Display) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("SKIPPED: {why} ({test})\n");
+    // What cannot be written down can still be seen.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    let file = OpenOptions::new().create(true).append(true).open(target_dir().join("skipped"));
+    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
 }

@@ -3,13 +3,13 @@
 //! Without Python or Node the test says so and passes; in CI it fails.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 use switchyard_lab::gitlab::{Config, Owner, RunnerSpec, Simulator, TokenSpec};
 use switchyard_lab::packages::{install, npm, run};
+use switchyard_lab::parts;
 
 fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
@@ -31,15 +31,11 @@ fn fleet(client: &str) -> (Simulator, String, u64) {
 }
 
 /// The outcome for machines without the language.
-fn skipped(what: &str, why: &anyhow::Error) -> Result<()> {
+fn unchecked(what: &str, why: &anyhow::Error) -> Result<()> {
     if std::env::var_os("CI").is_some() {
         bail!("{what} is needed in CI: {why:#}");
     }
-    // Not `eprintln!`, which the test harness keeps for itself when a test passes.
-    writeln!(
-        std::io::stderr(),
-        "\n*** SKIPPED: the simulated GitLab was not checked with {what}: {why:#}\n"
-    )?;
+    parts::skipped(&format!("the simulated GitLab was not checked with {what}: {why:#}"));
     Ok(())
 }
 
@@ -64,7 +60,7 @@ fn python_gitlab_lists_reads_and_retags() -> Result<()> {
     });
     let home = match installed {
         Ok(home) => home,
-        Err(why) => return skipped("python-gitlab", &why),
+        Err(why) => return unchecked("python-gitlab", &why),
     };
     let (gitlab, token, id) = fleet("python");
     let mut command = Command::new(home.join("venv/bin/python"));
@@ -79,7 +75,7 @@ fn gitbeaker_lists_reads_and_retags() -> Result<()> {
     let installed = npm("node", &source);
     let home = match installed {
         Ok(home) => home,
-        Err(why) => return skipped("@gitbeaker/rest", &why),
+        Err(why) => return unchecked("@gitbeaker/rest", &why),
     };
     // Node looks for packages beside the program.
     fs::copy(source.join("fleet.js"), home.join("fleet.js"))?;
