@@ -7,7 +7,7 @@
 //! | another process leads                       | 503    | retries within the flush                   |
 //! | the store cannot take it now                | 503    | retries within the flush                   |
 //! | the token's file is missing or empty        | 503    | retries within the flush                   |
-//! | slower than ten seconds                     | 503    | retries within the flush                   |
+//! | slower than ten seconds, or breaks off      | 503    | retries within the flush                   |
 //! | credential missing or wrong                 | 401    | sends it again at the next group interval  |
 //! | not from loopback, no credential configured | 403    | sends it again at the next group interval  |
 //! | not JSON, or another version                | 400    | sends it again at the next group interval  |
@@ -84,11 +84,11 @@ async fn take(
     let slow = |_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The body did not come in time.");
     let body =
         tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await.map_err(slow)?.map_err(|error| {
-            // The limit is the only error of ours; the others are the connection's, and nobody reads the answer.
+            // The limit is the only error of ours; the others are the connection's, and no fault of the message.
             if std::error::Error::source(&error).is_some_and(|s| s.is::<http_body_util::LengthLimitError>()) {
                 too_large()
             } else {
-                Problem::new(StatusCode::BAD_REQUEST, "The body ended early.")
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The body ended early; try again.")
             }
         })?;
     let parsed = server

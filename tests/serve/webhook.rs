@@ -6,7 +6,10 @@ use anyhow::ensure;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
-use switchyard_lab::wait::{PATIENCE, until};
+use switchyard_lab::{
+    parts::skipped,
+    wait::{PATIENCE, until},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -71,7 +74,7 @@ async fn every_webhook_has_its_documented_answer_and_is_counted() {
     assert_eq!(answer.status, 200, "the limit itself is allowed");
     *wanted.entry(200).or_default() += 1.0;
 
-    // Cut short: the connection ends in the middle.
+    // Cut short: the connection ends in the middle, which is no fault of the message. It may come again at once.
     let mut stream = TcpStream::connect(stage.address).await.unwrap();
     let head = format!(
         "POST {PATH} HTTP/1.1\r\nHost: switchyard\r\nAuthorization: Bearer {WEBHOOK_TOKEN}\r\n\
@@ -83,8 +86,8 @@ async fn every_webhook_has_its_documented_answer_and_is_counted() {
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    *wanted.entry(400).or_default() += 1.0;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    *wanted.entry(503).or_default() += 1.0;
 
     for (status, count) in wanted {
         let code = status.to_string();
@@ -245,7 +248,7 @@ async fn without_a_credential_the_webhook_is_for_loopback_only() {
     let probe = tokio::net::UdpSocket::bind("0.0.0.0:0").await.unwrap();
     let own = match probe.connect("192.0.2.1:9").await {
         Ok(()) => probe.local_addr().unwrap().ip(),
-        Err(error) => return eprintln!("SKIPPED: this machine has no address but loopback: {error}"),
+        Err(error) => return skipped(&format!("this machine has no address but loopback: {error}")),
     };
     stage.address = (own, port).into();
     let answer = stage.send(Method::POST, PATH, "", body).await.unwrap();
