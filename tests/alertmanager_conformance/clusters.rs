@@ -17,8 +17,10 @@ use crate::{
 
 on_both_versions!(
     three_peers_send_one_copy_to_a_receiver_that_answers_at_once,
+    three_peers_send_two_copies_to_a_receiver_that_answers_after_the_second,
     three_peers_send_three_copies_to_a_slow_receiver,
     three_peers_retry_through_an_outage_and_one_episode_comes_of_it,
+    three_peers_bring_what_was_refused_at_each_interval_until_it_is_taken,
     one_dead_peer_of_three_keeps_no_alert_firing,
     three_peers_without_gossip_send_three_copies_and_one_move_comes_of_it,
     a_cluster_cut_in_two_sends_a_copy_per_side_and_both_must_agree_on_the_end,
@@ -46,6 +48,25 @@ async fn three_peers_send_one_copy_to_a_receiver_that_answers_at_once(flavour: F
     stage.flushed(1.0).await;
     assert_eq!(stage.front.deliveries("Once").len(), 1);
     assert_eq!(stage.sent("notification_requests").await.unwrap(), 1.0);
+}
+
+/// The answer comes between the turn of the second peer and that of the third, which hears of it and sends nothing.
+async fn three_peers_send_two_copies_to_a_receiver_that_answers_after_the_second(flavour: Flavour) {
+    // As much time for the news as peers have by default.
+    let Some(stage) = Stage::start(three(flavour, Duration::from_secs(15))).await else { return };
+    stage.front.set("Between", Mode::Hold);
+    stage.fire("Between").await;
+    stage.delivered("Between", 2).await;
+    stage.front.release();
+    stage.stored("Between", true).await;
+    let unchanged = [("action", "failover"), ("outcome", "unchanged")];
+    stage.counted("switchyard_alerts_received_total", &unchanged, 1.0).await;
+    stage.flushed(1.0).await;
+    assert_eq!(senders(&stage, "Between").len(), 2);
+    assert_eq!(stage.front.deliveries("Between").len(), 2);
+    assert_eq!(stage.sent("notification_requests").await.unwrap(), 2.0);
+    assert_eq!(counted(&stage, "new").await, 1.0);
+    assert_eq!(stage.episodes("Between").await.len(), 1);
 }
 
 /// A handler slower than the peer time-out makes duplicates by itself; they change nothing.
@@ -85,6 +106,27 @@ async fn three_peers_retry_through_an_outage_and_one_episode_comes_of_it(flavour
     .unwrap();
     assert_eq!((counted(&stage, "new").await, counted(&stage, "unchanged").await), (1.0, 2.0));
     assert_eq!(stage.episodes("Outage").await.len(), 1);
+}
+
+async fn three_peers_bring_what_was_refused_at_each_interval_until_it_is_taken(flavour: Flavour) {
+    let setup = Setup { peers: Peers::Three(Duration::from_millis(100)), ..Setup::new(flavour) };
+    let Some(stage) = Stage::start(setup).await else { return };
+    stage.front.set("Refused", Mode::Answer(400));
+    stage.fire("Refused").await;
+    until(PATIENCE, "all three have tried in several flushes", async || {
+        let (senders, tries) = (senders(&stage, "Refused"), stage.front.deliveries("Refused").len());
+        anyhow::ensure!(senders.len() == 3 && tries >= 9, "{tries} tries of {senders:?}");
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(stage.episodes("Refused").await, []);
+    stage.front.set("Refused", Mode::Pass);
+    assert_eq!(stage.stored("Refused", true).await.len(), 1);
+    // Whoever was about to send it may still do so.
+    stage.flushed_again(2.0).await;
+    assert_eq!((counted(&stage, "new").await, counted(&stage, "updated").await), (1.0, 0.0));
+    assert_eq!(stage.episodes("Refused").await.len(), 1);
 }
 
 async fn one_dead_peer_of_three_keeps_no_alert_firing(flavour: Flavour) {

@@ -1,6 +1,8 @@
 //! Alerts that end without a word, and alerts that Alertmanager holds back.
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use switchyard::model::SignedDuration;
 use switchyard_lab::{
     parts::Flavour,
@@ -14,6 +16,8 @@ use crate::{
 
 on_both_versions!(
     resolved_while_silenced_is_healed_by_the_poll,
+    resolved_while_silenced_of_three_peers_is_healed_by_the_poll,
+    resolved_while_inhibited_is_healed_by_the_poll,
     a_silence_ends_the_episode_and_the_next_begins_when_it_is_lifted,
     an_inhibited_alert_counts_no_longer,
     a_silenced_failover_moves_nothing_until_the_silence_is_lifted,
@@ -24,18 +28,55 @@ on_both_versions!(
 );
 
 const ENDED: &str = "switchyard_alerts_ended_total";
+/// The news of a delivery has this long to reach the next peer.
+const PEER_TIMEOUT: Duration = Duration::from_secs(1);
 
 async fn resolved_while_silenced_is_healed_by_the_poll(flavour: Flavour) {
-    let Some(mut stage) = Stage::start(Setup::new(flavour)).await else { return };
+    resolved_while_silenced(Setup::new(flavour)).await;
+}
+
+async fn resolved_while_silenced_of_three_peers_is_healed_by_the_poll(flavour: Flavour) {
+    resolved_while_silenced(Setup { peers: Peers::Three(PEER_TIMEOUT), ..Setup::new(flavour) }).await;
+}
+
+async fn resolved_while_silenced(setup: Setup) {
+    let Some(stage) = Stage::start(setup).await else { return };
     stage.fire("Muted").await;
     stage.stored("Muted", true).await;
+    stage.flushed(1.0).await;
     stage.alertmanager().silence(&[("alertname", "Muted")], HOUR).await.unwrap();
+    resolved_while_muted(stage).await;
+}
+
+async fn resolved_while_inhibited_is_healed_by_the_poll(flavour: Flavour) {
+    let setup = Setup { alertmanager: inhibiting("Muted"), ..Setup::new(flavour) };
+    let Some(stage) = Stage::start(setup).await else { return };
+    stage.fire("Muted").await;
+    stage.stored("Muted", true).await;
+    stage.fire("Cause").await;
+    stage.stored("Cause", true).await;
+    resolved_while_muted(stage).await;
+}
+
+/// What Alertmanager mutes when it ends is never said to have ended.
+async fn resolved_while_muted(mut stage: Stage) {
+    until(PATIENCE, "every Alertmanager mutes it", async || {
+        for peer in &stage.alertmanagers {
+            let alerts = peer.alerts().await?;
+            let muted = alerts.iter().find(|alert| alert.labels["alertname"] == "Muted");
+            anyhow::ensure!(muted.is_some_and(|alert| alert.status.state == "suppressed"), "{alerts:?}");
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let before = stage.front.deliveries("Muted").len();
     stage.resolve("Muted").await;
     stage.unlisted("Muted").await;
     // Alertmanager has nothing more to say: the next alert is all that comes.
     stage.fire("Other").await;
     stage.stored("Other", true).await;
-    assert_eq!(stage.front.deliveries("Muted").len(), 1);
+    assert_eq!(stage.front.deliveries("Muted").len(), before);
     assert!(stage.episodes("Muted").await[0].firing, "the webhook alone would let it fire for ever");
 
     stage.reconfigure(json!({ "alertmanager": { "poll": "200ms", "settle": "1s" } })).await;
@@ -44,6 +85,12 @@ async fn resolved_while_silenced_is_healed_by_the_poll(flavour: Flavour) {
     assert!(told.len() == 1 && told[0].contains("alert Muted about blue"), "{told:?}");
     assert_eq!(stage.metric(ENDED, &[("action", "failover"), ("reason", "gone")]).await, 1.0);
     assert!(stage.episodes("Other").await[0].firing, "what is listed goes on");
+}
+
+/// `Cause` inhibits the alert of this name.
+fn inhibiting(name: &str) -> Value {
+    let target = format!("alertname={name}");
+    json!({ "inhibit_rules": [{ "source_matchers": ["alertname=Cause"], "target_matchers": [target] }] })
 }
 
 async fn a_silence_ends_the_episode_and_the_next_begins_when_it_is_lifted(flavour: Flavour) {
@@ -76,9 +123,7 @@ async fn a_silence_ends_the_episode_and_the_next_begins_when_it_is_lifted(flavou
 }
 
 async fn an_inhibited_alert_counts_no_longer(flavour: Flavour) {
-    let inhibit =
-        json!([{ "source_matchers": ["alertname=Cause"], "target_matchers": ["alertname=Effect"] }]);
-    let setup = Setup { alertmanager: json!({ "inhibit_rules": inhibit }), ..Setup::polled(flavour) };
+    let setup = Setup { alertmanager: inhibiting("Effect"), ..Setup::polled(flavour) };
     let Some(stage) = Stage::start(setup).await else { return };
     stage.fire("Effect").await;
     stage.stored("Effect", true).await;
@@ -132,8 +177,10 @@ async fn a_mute_time_interval_stops_the_webhook_and_not_the_poll(flavour: Flavou
     stage.fire("ByNight").await;
     stage.stored("ByNight", true).await;
     stage.polls(8.0).await;
-    assert_eq!(stage.front.deliveries("ByNight").len(), 0);
     assert!(stage.episodes("ByNight").await[0].firing);
+    stage.resolve("ByNight").await;
+    stage.stored("ByNight", false).await;
+    assert_eq!(stage.front.deliveries("ByNight").len(), 0);
 }
 
 async fn without_send_resolved_the_poll_alone_hears_the_end(flavour: Flavour) {

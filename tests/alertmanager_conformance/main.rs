@@ -10,13 +10,15 @@
 //! | any other status: again at each group interval | `delivery`: `a_4xx_…`, `a_message_that_is_too_large_…`, `a_token_rotated_…` |
 //! | no answer: again after the time-out, while the first one runs on | `delivery`: `a_hung_receiver_…`, `a_frozen_switchyard_…` |
 //! | groups in parallel, no order, what lies between two flushes is lost | `burst`, `delivery`: `a_hung_receiver_…`; `sent`: `a_retry_…`, `what_fires_again_…` |
+//! | 5,000 groups at once, of one peer and of three | `burst` |
 //! | new alerts, resolved ones, repetitions; never sent: what was never delivered | `sent`: `a_message_that_fires_…`, `the_repeat_interval_…`, `what_was_never_delivered_…` |
 //! | partial and truncated groups | `sent`: `the_first_message_…`, `a_truncated_message_…` |
 //! | silenced, inhibited, muted by time, without `send_resolved`: no end is sent | `healing` |
 //! | a restart forgets the alerts; a peer that settles | `healing`: `an_alertmanager_that_…` |
 //! | resolved, because Prometheus died, was cut off, lost the rule or the series | `vanished` |
 //! | resolved, because the rule could not be evaluated; evidence of such a rule | `evaluation` |
-//! | one, two, three copies of three peers; an outage; a dead peer | `clusters`: `three_peers_send_…`, `three_peers_retry_…`, `one_dead_peer_…` |
+//! | one, two, three copies of three peers; an outage; a refusal; a dead peer | `clusters`: `three_peers_send_…`, `three_peers_retry_…`, `three_peers_bring_…`, `one_dead_peer_…` |
+//! | partial messages, a resolve while silenced, a dead Prometheus, of three peers | `sent`, `healing`, `vanished`: what names three peers |
 //! | a partition of the gossip, and two clusters that never knew each other | `clusters`: `three_peers_without_gossip_…`, `a_cluster_cut_in_two_…` |
 //! | two Prometheus servers: starts merged, or two fingerprints | `evaluation`: `two_prometheus_servers_…`; `sent`: `a_replica_label_…` |
 

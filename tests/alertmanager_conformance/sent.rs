@@ -1,6 +1,6 @@
 //! When Alertmanager sends, when it does not, and what a message leaves out.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 use switchyard::model::SignedDuration;
@@ -12,7 +12,7 @@ use switchyard_lab::{
 use crate::{
     front::{Delivery, Mode},
     on_both_versions,
-    stage::{HOUR, Setup, Stage, alert, now},
+    stage::{HOUR, Peers, Setup, Stage, alert, now},
 };
 
 on_both_versions!(
@@ -22,6 +22,7 @@ on_both_versions!(
     what_was_never_delivered_and_has_resolved_is_never_sent,
     a_retry_may_be_older_than_the_truth,
     the_first_message_of_a_group_without_wait_is_partial,
+    the_first_messages_of_three_peers_are_partial,
     a_truncated_message_sends_switchyard_to_alertmanager_at_once,
     a_replica_label_makes_two_alerts_of_one_fact,
 );
@@ -127,11 +128,22 @@ async fn a_retry_may_be_older_than_the_truth(flavour: Flavour) {
 
 /// Never count from one message how much is down, and never read absence from it as health.
 async fn the_first_message_of_a_group_without_wait_is_partial(flavour: Flavour) {
-    let Some(stage) = Stage::start(by_fleet(flavour, "0s")).await else { return };
+    partial(by_fleet(flavour, "0s")).await;
+}
+
+async fn the_first_messages_of_three_peers_are_partial(flavour: Flavour) {
+    partial(Setup { peers: Peers::Three(Duration::from_millis(100)), ..by_fleet(flavour, "0s") }).await;
+}
+
+async fn partial(setup: Setup) {
+    let Some(stage) = Stage::start(setup).await else { return };
     let names: Vec<String> = (0..1_000).map(|n| format!("Many{n}")).collect();
     let labels: Vec<_> = names.iter().map(|name| alert(name)).collect();
     let labels: Vec<&[(&str, &str)]> = labels.iter().map(|labels| &labels[..]).collect();
-    stage.alertmanager().post_all(&labels, HOUR).await.unwrap();
+    let (starts, ends) = (now() - SignedDuration::from_secs(1), now() + SignedDuration::from_hours(1));
+    for peer in &stage.alertmanagers {
+        peer.post_since(&labels, starts, ends).await.unwrap();
+    }
     until(PATIENCE, "all alerts are stored", async || {
         let count = stage.all_episodes().await.len();
         anyhow::ensure!(count == names.len(), "{count}");
@@ -182,6 +194,6 @@ async fn a_replica_label_makes_two_alerts_of_one_fact(flavour: Flavour) {
         .unwrap();
     };
     both(2).await;
-    stage.alertmanager().post_all(&[&a], std::time::Duration::ZERO).await.unwrap();
+    stage.alertmanager().post_all(&[&a], Duration::ZERO).await.unwrap();
     both(1).await;
 }

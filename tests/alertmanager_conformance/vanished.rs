@@ -1,15 +1,18 @@
 //! "Resolved" is not "recovered": Alertmanager says it of every alert that is no longer repeated.
 
+use std::time::Duration;
+
 use switchyard_lab::{parts::Flavour, ports, prometheus::Prometheus, tcp::Relay};
 
 use crate::{
     on_both_versions,
     page::Page,
-    stage::{Setup, Stage, prometheus, rules},
+    stage::{Peers, Setup, Stage, prometheus, rules},
 };
 
 on_both_versions!(
     a_prometheus_killed_while_firing_or_a_rule_deleted_is_no_recovery,
+    a_prometheus_killed_before_three_peers_is_no_recovery,
     a_prometheus_cut_off_from_alertmanager_is_no_recovery,
     a_series_that_goes_stale_is_called_resolved_while_its_cause_goes_on,
 );
@@ -18,13 +21,20 @@ on_both_versions!(
 pub(crate) async fn start(setup: Setup, rules: String) -> Option<(Stage, Prometheus)> {
     let (flavour, address) = (setup.flavour, ports::free_address().unwrap());
     let stage = Stage::start_with(setup, &[format!("http://{address}")]).await?;
-    let told = stage.alertmanager().address();
-    let prometheus = prometheus(flavour, address, &[told], rules).await?;
+    let told: Vec<_> = stage.alertmanagers.iter().map(|peer| peer.address()).collect();
+    let prometheus = prometheus(flavour, address, &told, rules).await?;
     Some((stage, prometheus))
 }
 
 async fn a_prometheus_killed_while_firing_or_a_rule_deleted_is_no_recovery(flavour: Flavour) {
-    let mut setup = Setup::new(flavour);
+    killed_or_deleted(Setup::new(flavour)).await;
+}
+
+async fn a_prometheus_killed_before_three_peers_is_no_recovery(flavour: Flavour) {
+    killed_or_deleted(Setup { peers: Peers::Three(Duration::from_millis(100)), ..Setup::new(flavour) }).await;
+}
+
+async fn killed_or_deleted(mut setup: Setup) {
     // As eager to go home as can be.
     setup.settings = serde_json::json!({ "fleets": { "rnd": { "failback": { "after": "1s" } } } });
     let with = rules(0.0, &[("BlueIsDead", "vector(1)")]);
