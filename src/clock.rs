@@ -19,6 +19,11 @@ pub fn moment(wall: fn() -> Timestamp) -> Moment {
     Moment { wall: wall(), boot: boot_time() }
 }
 
+/// How long until a deadline; nothing when it has passed.
+pub fn time_left(deadline: BootTime) -> Duration {
+    deadline.since(boot_time())
+}
+
 /// Whether a deadline has passed. None never passes.
 pub fn passed(deadline: Option<BootTime>) -> bool {
     deadline.is_some_and(|deadline| boot_time() >= deadline)

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use switchyard::{
     decide::Outcome,
     model::{
-        Action, Approval, Consent, Drain, DrainPolicy, Gate, Holders, MoveState, Pipeline, Seen, SignalState,
-        SignedDuration, Topology,
+        Action, Approval, Consent, Drain, DrainPolicy, Gate, Holders, MoveState, Pipeline, RunnerId, Seen,
+        SignalState, SignedDuration, Topology,
     },
     store::{Acted, HistoryEntry, NewRequest, ProposalAnswered},
 };
@@ -22,6 +24,14 @@ async fn adopted(change: impl FnOnce(&mut Topology)) -> Harness {
     harness.pass().await;
     assert_eq!(harness.fleet().outcome, Outcome::Adopted);
     harness
+}
+
+/// A pipeline with jobs on every runner that carries the routing tag now.
+fn running(harness: &Harness) -> Seen<BTreeMap<Pipeline, BTreeSet<RunnerId>>> {
+    let tag = &harness.topology.fleets[&rnd()].routing_tag;
+    let state = harness.world.state();
+    let on = state.runners.iter().filter(|r| r.record.tags.contains(tag)).map(|r| r.record.id);
+    Seen::Known(BTreeMap::from([(Pipeline { project: 1, id: 2 }, on.collect())]))
 }
 
 /// The sentences of the story with this outcome.
@@ -218,7 +228,8 @@ async fn a_planned_move_of_a_sticky_fleet_waits_over_a_restart_until_it_has_drai
         topology.fleets.get_mut(&rnd()).unwrap().drain = Some(drain);
     };
     let mut harness = adopted(sticky).await;
-    harness.world.state().pipelines = Seen::Known(vec![Pipeline { project: 1, id: 2 }]);
+    let pipelines = running(&harness);
+    harness.world.state().pipelines = pipelines;
     let id = harness.request(Some("blue"), "green").await;
     harness.settle().await;
     let fleet = harness.fleet();
@@ -232,14 +243,15 @@ async fn a_planned_move_of_a_sticky_fleet_waits_over_a_restart_until_it_has_drai
     harness.world.state().pipelines = Seen::Unknown("502".to_owned());
     harness.settle().await;
     assert_eq!(harness.holders(), ["blue"], "unknown is not drained");
-    harness.world.state().pipelines = Seen::Known(Vec::new());
+    harness.world.state().pipelines = Seen::Known(BTreeMap::new());
     harness.settle().await;
     assert_eq!(harness.holders(), ["green"], "{}", harness.fleet().sentence);
     let record = harness.store.request(id).await.unwrap().expect("the request");
     assert_eq!(record.generation, Some(harness.fleet().generation));
 
     let mut harness = adopted(sticky).await;
-    harness.world.state().pipelines = Seen::Known(vec![Pipeline { project: 1, id: 2 }]);
+    let pipelines = running(&harness);
+    harness.world.state().pipelines = pipelines;
     let id = harness.request(Some("blue"), "green").await;
     harness.settle().await;
     harness.world.pass(1800);

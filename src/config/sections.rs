@@ -30,11 +30,17 @@ pub(super) fn read(walk: &Walk, root: Table<'_>) -> Option<Config> {
     let alertmanager = alertmanager(&root.table("alertmanager"));
     let webhook = webhook(&root.table("webhook"));
     let api = api(&root.table("api"));
-    if let (Some(webhook), Some(api)) = (&webhook.token, &api.token)
-        && webhook.expose_secret() == api.expose_secret()
-    {
-        let mend = "give Alertmanager a token of its own";
-        walk.warn("webhook.token_file", "holds the same token as api.token_file", mend);
+    if let Some(webhook) = &webhook.token {
+        let same = |other: &Option<SecretString>| {
+            other.as_ref().is_some_and(|other| other.expose_secret() == webhook.expose_secret())
+        };
+        for (key, _) in [("api.token_file", &api.token), ("api.read_token_file", &api.read_token)]
+            .iter()
+            .filter(|(_, other)| same(other))
+        {
+            let mend = "give Alertmanager a token of its own";
+            walk.problem("webhook.token_file", format!("holds the same token as {key}"), mend);
+        }
     }
     let web = web(&root.table("web"));
     let store = store::read(&root.table("store"), gitlab.as_ref());

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::{Error, Observer, RequestEvent, Settings, error};
 use crate::{
-    clock::passed,
+    clock::time_left,
     model::BootTime,
     transport::{Bearer, Credential, NoToken},
 };
@@ -39,6 +39,7 @@ pub(super) struct Http {
     bearer: Bearer,
     permits: Semaphore,
     pause: Mutex<Option<Pause>>,
+    timeout: Duration,
     observer: Observer,
 }
 
@@ -140,6 +141,7 @@ impl Http {
             bearer,
             permits: Semaphore::new(settings.concurrency),
             pause: Mutex::new(None),
+            timeout: settings.request_timeout,
             observer,
         })
     }
@@ -194,13 +196,16 @@ impl Http {
         let _permit = self.permits.acquire().await;
         self.wait_for_limit(operation).await?;
 
-        // The last moment: a process that was frozen until now must not send what it was about to.
-        if passed(deadline) {
+        // The last moment: a process that was frozen until now must not send what it was about to, nor once a connection
+        // is made. The client looks at this time before it goes on.
+        let left = deadline.map(time_left);
+        if left == Some(Duration::ZERO) {
             return Err(Error::TooLate { operation });
         }
+        let timeout = left.unwrap_or(self.timeout).min(self.timeout);
         let started = Instant::now();
         let credential = self.bearer.current();
-        let request = request.header(AUTHORIZATION, credential.authorization());
+        let request = request.header(AUTHORIZATION, credential.authorization()).timeout(timeout);
         let (result, code, remaining) = match request.send().await {
             Err(error) => {
                 let error = failed_to_send(operation, error);

@@ -77,6 +77,13 @@ impl Access {
     fn may_read(&self, headers: &HeaderMap) -> bool {
         [&self.reads, &self.actions].into_iter().flatten().any(|token| carries(headers, token))
     }
+
+    /// Whether a token is that of something else, too, as after a rotation gone wrong: then it opens neither the webhook
+    /// nor actions.
+    fn is_shared(&self, token: &Token) -> bool {
+        let all = [&self.webhook, &self.actions, &self.reads].into_iter().flatten();
+        matches!(token, Token::Known(_)) && all.filter(|other| *other == token).count() > 1
+    }
 }
 
 /// Whether the request carries this Bearer token. The comparison takes the same time wherever they differ.
@@ -89,6 +96,11 @@ fn carries(headers: &HeaderMap, token: &Token) -> bool {
 
 fn unreadable(key: &str) -> Problem {
     let what = format!("The file of {key} cannot be read; see the log. Try again once it is mended.");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, what)
+}
+
+fn shared(key: &str) -> Problem {
+    let what = format!("The token of {key} is that of another key, too: give each a token of its own.");
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, what)
 }
 
@@ -133,6 +145,7 @@ pub(super) async fn webhook(server: &Server, headers: &HeaderMap, peer: IpAddr) 
 
 fn token(access: &Access, headers: &HeaderMap, peer: IpAddr) -> Result<(), Problem> {
     match &access.webhook {
+        Some(token) if access.is_shared(token) => Err(shared("webhook.token_file")),
         Some(token) if carries(headers, token) => Ok(()),
         // Alertmanager comes again within the flush: a token may be on its way from one file to the next.
         Some(Token::Unreadable) => Err(unreadable("webhook.token_file")),
@@ -157,6 +170,7 @@ pub(super) async fn reads(State(server): State<Server>, request: Request, next: 
 pub(super) async fn actions(State(server): State<Server>, _: Peer, request: Request, next: Next) -> Response {
     let access = server.access.borrow().clone();
     match &access.actions {
+        Some(token) if access.is_shared(token) => shared("api.token_file").into_response(),
         Some(token) if carries(request.headers(), token) => next.run(request).await,
         Some(Token::Unreadable) => unreadable("api.token_file").into_response(),
         Some(_) => unauthorized("actions").into_response(),
@@ -222,6 +236,17 @@ mod tests {
         }
         assert!(token(&access(Some("secret")), &headers("Bearer secret"), other).is_ok());
         assert!(token(&access(Some("secret")), &headers("bearer secret"), other).is_ok());
+    }
+
+    #[test]
+    fn a_token_of_two_keys_opens_nothing() {
+        let loopback: IpAddr = "127.0.0.1".parse().unwrap();
+        let mut access = access(Some("secret"));
+        access.reads = Some(Token::Known("secret".into()));
+        let refused = token(&access, &headers("Bearer secret"), loopback).unwrap_err();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        access.reads = Some(Token::Unreadable);
+        assert!(token(&access, &headers("Bearer secret"), loopback).is_ok());
     }
 
     #[test]

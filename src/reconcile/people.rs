@@ -1,6 +1,6 @@
 //! What the loop does about people: it answers their requests, and asks them for approval.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{info, warn};
 
@@ -9,8 +9,8 @@ use crate::{
     decide::{FleetPass, Outcome},
     metrics::AskedLabels,
     model::{
-        Action, Approval, Drain, Draining, Failback, FleetName, FleetRunners, MoveState, Request, Seen,
-        SignalState, Timestamp, Topology,
+        Action, Approval, ClusterName, Drain, Draining, Failback, FleetName, FleetRunners, MoveState,
+        Request, Seen, SignalState, Timestamp, Topology,
     },
     status::Answer,
     store::{Event, State},
@@ -26,20 +26,29 @@ pub(super) fn draining(
 ) -> BTreeMap<FleetName, Draining> {
     let mut draining = BTreeMap::new();
     for (name, fleet) in topology.fleets.iter().filter(|(_, fleet)| fleet.drain.is_some()) {
-        let asked = requests.iter().any(|r| r.fleet == *name)
-            || fleet.failback != Failback::Manual
-                && state.signals.iter().any(|s| {
-                    s.action == Action::Failback
-                        && s.state == SignalState::Firing
-                        && s.fleet.as_ref() == Some(name)
-                });
-        let holder = state.decisions.get(name).filter(|d| d.state != MoveState::Moving).map(|d| &d.to);
-        let (true, Some(holder), Some(runners), Some(Drain { look_back, .. })) =
-            (asked, holder, runners[name].known(), fleet.drain)
+        let comes_home = fleet.failback != Failback::Manual
+            && state.signals.iter().any(|s| {
+                s.action == Action::Failback
+                    && s.state == SignalState::Firing
+                    && s.fleet.as_ref() == Some(name)
+            });
+        let asked = comes_home || requests.iter().any(|r| r.fleet == *name);
+        let moving = state.decisions.get(name).is_some_and(|d| d.state == MoveState::Moving);
+        let (true, false, Some(runners), Some(Drain { look_back, .. })) =
+            (asked, moving, runners[name].known(), fleet.drain)
         else {
             continue;
         };
-        let runners = runners.pools.get(holder).into_iter().flatten().map(|r| r.id).collect();
+        // Not those of the holder as decided: after a move that failed, or a change by hand, others carry the tag.
+        let wishes = requests.iter().filter(|r| r.fleet == *name).map(|r| &r.to);
+        let home = fleet.prefer.first().filter(|_| comes_home);
+        let targets: BTreeSet<&ClusterName> = wishes.chain(home).collect();
+        let runners = (runners.pools.iter())
+            .filter(|(cluster, _)| !targets.iter().all(|target| target == cluster))
+            .flat_map(|(_, pool)| pool)
+            .filter(|runner| runner.tags.contains(&fleet.routing_tag))
+            .map(|runner| runner.id)
+            .collect();
         draining.insert(name.clone(), Draining { tag: fleet.routing_tag.clone(), runners, look_back });
     }
     draining

@@ -293,10 +293,14 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
         }
         Deed::Pipeline(id, runs) => {
             let pipeline = Pipeline { project: 1, id: *id };
-            if let Seen::Known(pipelines) = &mut player.world.state().pipelines {
-                pipelines.retain(|p| *p != pipeline);
+            let tags: Vec<&Tag> = player.topology.fleets.values().map(|fleet| &fleet.routing_tag).collect();
+            let mut state = player.world.state();
+            let carries = |r: &&SimRunner| tags.iter().any(|tag| r.record.tags.contains(*tag));
+            let on = state.runners.iter().filter(carries).map(|r| r.record.id).collect();
+            if let Seen::Known(pipelines) = &mut state.pipelines {
+                pipelines.remove(&pipeline);
                 if *runs {
-                    pipelines.push(pipeline);
+                    pipelines.insert(pipeline, on);
                 }
             }
         }

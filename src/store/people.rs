@@ -67,7 +67,10 @@ impl Operation for Acknowledge {
             return Ok(Acted::HeldBy(others));
         }
         let mut done = Acknowledged::default();
-        let Some(row) = latest(conn, fleet).await? else { return Ok(Acted::Yes(done)) };
+        let Some(row) = latest(conn, fleet).await? else {
+            self.nothing(conn).await?;
+            return Ok(Acted::Yes(done));
+        };
         let generation = rows::generation(&row)?;
         let state: MoveState = rows::word(&row, "state")?;
         let acknowledged: Option<Timestamp> = rows::parse_opt(&row, "acknowledged_at")?;
@@ -91,11 +94,21 @@ impl Operation for Acknowledge {
             self.mark(conn, "cool_down_lifted_at", generation, "cool_down_lifted", sentence).await?;
             done.cool_down = Some(generation);
         }
+        if done == Acknowledged::default() {
+            self.nothing(conn).await?;
+        }
         Ok(Acted::Yes(done))
     }
 }
 
 impl Acknowledge {
+    async fn nothing(&self, conn: &mut AnyConnection) -> Result<(), Error> {
+        let Person { author, reason, at, expected } = &self.person;
+        let sentence =
+            format!("acknowledged, expecting {expected}, and there was no latch and no cool-down: {reason}");
+        insert_event(conn, &event(Some(&self.fleet), "nothing_to_acknowledge", sentence, author, *at)).await
+    }
+
     async fn mark(
         &self,
         conn: &mut AnyConnection,
@@ -182,12 +195,12 @@ impl Operation for LiftOverride {
         .bind(time(*at))
         .execute(&mut *conn)
         .await?;
-        if lifted.rows_affected() == 0 {
-            return Ok(Acted::Yes(false));
-        }
-        let sentence = format!("lifted {kind} from {}, expecting {expected}: {reason}", everything(fleet));
-        insert_event(conn, &event(fleet, &format!("{kind}_lifted"), sentence, author, *at)).await?;
-        Ok(Acted::Yes(true))
+        let lifted = lifted.rows_affected() > 0;
+        let (outcome, none) = if lifted { ("lifted", "") } else { ("not_set", ", and there was none") };
+        let all = everything(fleet);
+        let sentence = format!("lifted {kind} from {all}, expecting {expected}{none}: {reason}");
+        insert_event(conn, &event(fleet, &format!("{kind}_{outcome}"), sentence, author, *at)).await?;
+        Ok(Acted::Yes(lifted))
     }
 }
 
@@ -257,15 +270,19 @@ impl Operation for AnswerProposal {
             .fetch_optional(&mut *conn)
             .await?;
         let Some(mut proposal) = row.as_ref().map(rows::proposal).transpose()? else {
+            self.in_vain(conn, &act, "the fleet has no such proposal").await?;
             return Ok(Acted::Yes(ProposalAnswered::Unknown));
         };
         let taken = latest_generation(latest(conn, fleet).await?.as_ref())?;
         if proposal.until <= *at || proposal.what.generation <= taken {
+            self.in_vain(conn, &act, "it has expired").await?;
             return Ok(Acted::Yes(ProposalAnswered::Expired(proposal)));
         }
         let revokes =
             |before: &ProposalAnswer| before.consent == Consent::Approved && *consent == Consent::Rejected;
         if let Some(before) = proposal.answer.take().filter(|before| !revokes(before)) {
+            let why = format!("{} has {} it before", before.author, before.consent.as_str());
+            self.in_vain(conn, &act, &why).await?;
             return Ok(Acted::Yes(ProposalAnswered::Already(before)));
         }
         sqlx::query(
@@ -287,6 +304,15 @@ impl Operation for AnswerProposal {
         let (author, reason) = (author.clone(), reason.clone());
         proposal.answer = Some(ProposalAnswer { consent: *consent, author, reason, at: *at });
         Ok(Acted::Yes(ProposalAnswered::Yes(proposal)))
+    }
+}
+
+impl AnswerProposal {
+    /// An answer that changes nothing is written down, too.
+    async fn in_vain(&self, conn: &mut AnyConnection, act: &str, why: &str) -> Result<(), Error> {
+        let Person { author, reason, at, .. } = &self.person;
+        let sentence = format!("could not {act}, because {why}; {reason}");
+        insert_event(conn, &event(Some(&self.fleet), "not_answered", sentence, author, *at)).await
     }
 }
 

@@ -7,7 +7,10 @@ use switchyard::{
     clock,
     model::{RunnerId, StepOutcome, TagChange, TagStep},
 };
-use switchyard_lab::gitlab::{Fault, Kind, Match, Outage, RunnerSpec, TokenSpec};
+use switchyard_lab::{
+    gitlab::{Config, Fault, Kind, Match, Outage, RunnerSpec, TokenSpec},
+    wait::PATIENCE,
+};
 
 use crate::{Bench, SCOPES, tag};
 
@@ -234,4 +237,19 @@ async fn no_write_is_sent_after_its_deadline() {
     bench.admin().clear_faults();
     let later = clock::boot_time().after(Duration::from_secs(60));
     assert_eq!(bench.client.apply_before(&add(blue), Some(later)).await, StepOutcome::Done);
+}
+
+/// A connection may take long to make, and the process may be frozen meanwhile: the deadline ends the request, too.
+#[tokio::test]
+async fn a_write_ends_with_its_deadline() {
+    let hour = Duration::from_secs(3600);
+    let bench = Bench::with(Config::default(), TokenSpec::admin("switchyard", &SCOPES), |settings| {
+        settings.request_timeout = hour;
+    });
+    let blue = RunnerId(bench.admin().create_runner(RunnerSpec::new("blue", &["runner-a"])).id);
+    bench.admin().fault(Fault::new(put(), Kind::Latency { ms: 3_600_000 }));
+    let deadline = clock::boot_time().after(Duration::from_secs(3));
+    let outcome = tokio::time::timeout(PATIENCE, bench.client.apply_before(&add(blue), Some(deadline))).await;
+    assert!(!matches!(outcome.expect("an outcome"), StepOutcome::Done));
+    assert!(clock::boot_time() >= deadline);
 }

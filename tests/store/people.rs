@@ -88,9 +88,18 @@ pub(crate) async fn each_act_names_the_holder(place: Place) {
     let latest = store.load(at(13)).await.unwrap().decisions.remove(&rnd).unwrap();
     assert_eq!((latest.acknowledged_at, latest.cool_down_lifted_at), (Some(at(11)), Some(at(11))));
     assert_eq!(latest.overridden, [Gate::Window]);
-    let said: Vec<String> =
-        store.history(Some(&rnd), 2).await.unwrap().iter().map(|e| format!("{e:?}")).collect();
-    assert!(said[0].contains("cool_down_lifted") && said[1].contains("acknowledged"), "{said:?}");
+    // What was asked for in vain is told, too.
+    assert_eq!(
+        store.lift_override(Some(&rnd), kind, &person(Some("green"), 14)).await.unwrap(),
+        Acted::Yes(false)
+    );
+    let outcome = |entry| match entry {
+        HistoryEntry::Event { event, .. } => Some(event.outcome),
+        _ => None,
+    };
+    let told: Vec<String> =
+        store.history(Some(&rnd), 4).await.unwrap().into_iter().filter_map(outcome).collect();
+    assert_eq!(told, ["pause_not_set", "nothing_to_acknowledge", "cool_down_lifted", "acknowledged"]);
     store.close().await.unwrap();
 }
 
@@ -120,6 +129,9 @@ pub(crate) async fn a_proposal_is_answered_once_and_its_approval_is_looked_at_ag
     assert_eq!(store.load(at(5)).await.unwrap().proposals, vec![said.clone()]);
     let again = answer(Consent::Approved, "blue", 6).await;
     assert_eq!(again, Acted::Yes(ProposalAnswered::Already(said.answer.unwrap())));
+    let said: Vec<String> = events(&store).await;
+    assert!(said[0].starts_with("could not approve "), "{said:?}");
+    assert!(said[0].contains("has approved it before"), "{said:?}");
 
     // Taken back between the pass that judged it and its commit.
     assert!(matches!(answer(Consent::Rejected, "blue", 7).await, Acted::Yes(ProposalAnswered::Yes(_))));
@@ -209,6 +221,8 @@ pub(crate) async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(pl
     assert_eq!(
         said,
         [
+            "lifted pause from fleet rnd, expecting rnd at nobody, and there was none: looked",
+            "lifted pause from all fleets, expecting rnd at nobody, and there was none: looked",
             "lifted pause from all fleets, expecting rnd at nobody: looked",
             "set pause on fleet rnd until 2027-01-15T08:00:20Z, expecting rnd at nobody: work",
             "set pause on fleet rnd until 2027-01-15T08:00:10Z, expecting rnd at nobody: work",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{SimRunner, State, WriteFault};
 use crate::{
     gitlab::{Ask, Change, Error, Next, Reply, Scope, Wanted, read_runner},
-    model::{Runner, RunnerId, Seen, StepOutcome, Tag, TagStep, Topology},
+    model::{Draining, Pipeline, Runner, RunnerId, Seen, StepOutcome, Tag, TagStep, Topology},
 };
 
 /// GitLab takes no more tags on one runner.
@@ -145,12 +145,15 @@ impl State {
         self.sighted = crate::gitlab::Sighted::default();
     }
 
-    /// What is in flight, when GitLab can be asked.
-    pub(super) fn seen_pipelines(&self) -> Seen<Vec<crate::model::Pipeline>> {
-        match self.blind("list_runner_jobs") {
-            Ok(()) => self.pipelines.clone(),
-            Err(error) => Seen::Unknown(error.to_string()),
+    /// What is in flight on these runners, when GitLab can be asked.
+    pub(super) fn seen_pipelines(&self, wanted: &Draining) -> Seen<Vec<Pipeline>> {
+        if let Err(error) = self.blind("list_runner_jobs") {
+            return Seen::Unknown(error.to_string());
         }
+        self.pipelines.map(|pipelines| {
+            let on_them = pipelines.iter().filter(|(_, on)| wanted.runners.iter().any(|id| on.contains(id)));
+            on_them.map(|(pipeline, _)| pipeline.clone()).collect()
+        })
     }
 
     /// What people do right before this step.

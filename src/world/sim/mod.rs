@@ -137,8 +137,8 @@ pub struct State {
     works: BTreeMap<(ClusterName, Tool), tools::Works>,
     /// Clusters for which a rule of the team's own takes away the proof that they poll well, and until when.
     pub vetoes: BTreeMap<ClusterName, Option<Timestamp>>,
-    /// The pipelines in flight of every fleet.
-    pub pipelines: Seen<Vec<Pipeline>>,
+    /// The pipelines in flight of every fleet, and the runners that take their jobs.
+    pub pipelines: Seen<BTreeMap<Pipeline, BTreeSet<RunnerId>>>,
     /// What the last look showed.
     pub last_look: Option<Observation>,
     /// Where the process that looks and acts shall end.
@@ -165,7 +165,7 @@ impl SimWorld {
             tools: Tool::INSTALLED.into(),
             works: BTreeMap::new(),
             vetoes: BTreeMap::new(),
-            pipelines: Seen::Known(Vec::new()),
+            pipelines: Seen::Known(BTreeMap::new()),
             last_look: None,
             crash: None,
             random: fastrand::Rng::with_seed(seed),
@@ -427,8 +427,8 @@ impl World for SimWorld {
         &self,
         fleets: &BTreeMap<FleetName, Draining>,
     ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
-        let pipelines = self.state().seen_pipelines();
-        fleets.keys().map(|name| (name.clone(), pipelines.clone())).collect()
+        let state = self.state();
+        fleets.iter().map(|(name, wanted)| (name.clone(), state.seen_pipelines(wanted))).collect()
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {
