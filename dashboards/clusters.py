@@ -6,7 +6,7 @@ from grafana import (
     variable,
 )
 
-GITOPS = "Application|Kustomization|HelmRelease|GitRepository|OCIRepository|HelmRepository|HelmChart|Bucket"
+GITOPS = "Application|Kustomization|HelmRelease|GitRepository|OCIRepository|HelmRepository|HelmChart|Bucket|ExternalArtifact"
 
 
 def clusters():

@@ -44,6 +44,9 @@ struct Standing {
     followed: bool,
     /// Its kind is not known to the API.
     absent: bool,
+    /// The last watch was opened and answered with an error: until one brings something else, or ends in its time, nothing
+    /// is a sign of life, neither that it is opened again nor that a list can be read.
+    refused: u32,
     /// When the API last answered a request of it, or sent something on its watch.
     heard: Option<Moment>,
     /// Why the last request failed; none after one that succeeded.
@@ -257,19 +260,32 @@ impl Cluster {
             info!(runner_cluster = self.name, collector, objects, "read");
         }
         let followed = standing.followed && !standing.absent;
+        let before = std::mem::take(standing);
         *standing = Standing { listed: true, followed, heard: Some(now), asked: true, ..Standing::default() };
+        if before.refused > 0 {
+            standing.heard = before.heard.or(Some(now));
+            (standing.refused, standing.failure) = (before.refused, before.failure);
+        }
     }
 
-    /// The API sent something on a watch.
-    pub(super) fn heard(&self, index: usize, now: Moment) {
-        self.write().standings[index].heard = Some(now);
+    /// A watch was opened. That says nothing when the one before answered with an error.
+    pub(super) fn opened(&self, index: usize, now: Moment) {
+        if self.read().standings[index].refused == 0 {
+            self.followed(index, now);
+        }
     }
 
-    /// A watch was opened.
+    /// A watch answered with an error.
+    pub(super) fn refused(&self, index: usize) {
+        let standing = &mut self.write().standings[index];
+        standing.refused = standing.refused.saturating_add(1);
+    }
+
+    /// A watch brought something, or ended in its time.
     pub(super) fn followed(&self, index: usize, now: Moment) {
         let mut state = self.write();
         let standing = &mut state.standings[index];
-        (standing.heard, standing.followed) = (Some(now), true);
+        (standing.heard, standing.followed, standing.refused) = (Some(now), true, 0);
         if standing.failure.take().is_some() {
             info!(runner_cluster = self.name, collector = self.sources[index].kind.plural(), "watched again");
         }
@@ -301,7 +317,8 @@ impl Cluster {
         *state.errors.entry(kind).or_default().entry(failure.reason).or_default() += 1;
         let standing = &mut state.standings[index];
         standing.asked = true;
-        if failure.reason == Reason::Gone {
+        // Once, that is how the API says that it forgot; then all is listed, and a watch goes on from there.
+        if failure.reason == Reason::Gone && standing.refused < 2 {
             return;
         }
         // Said once, not at every attempt.

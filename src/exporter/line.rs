@@ -1,8 +1,9 @@
 //! The way of a watch's requests to the API, with what kube's watcher leaves to its client.
 //!
 //! The watcher waits for ever for an answer, asks again at once when a watch ends at once, holds as many pages of lists in
-//! memory as there are watches, and keeps to itself that the API is alive: bookmarks and ends of watches are no events. What
-//! was not heard of for too long must stop counting, so all of this is seen to where its requests pass by.
+//! memory as there are watches, and keeps to itself that the API is alive: bookmarks and ends of watches are no events. Nor does
+//! it tell how long a watch has brought nothing but errors, which is no life. What was not heard of for too long must stop
+//! counting, so all of this is seen to where its requests pass by.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +26,48 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {} s", .0.as_secs())]
 pub(super) struct Late(pub(super) Duration);
+
+/// Tells the events of a watch apart, a line each: an error is one, too, and no sign of life.
+#[derive(Debug, Default)]
+struct Events {
+    /// How the line begins.
+    head: Vec<u8>,
+    /// There was an error among them.
+    refused: bool,
+}
+
+/// What came on a watch.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Good,
+    Error,
+}
+
+impl Events {
+    /// How the API writes an error: it is the one event that may say so before its object.
+    const ERROR: &[u8] = br#"{"type":"ERROR""#;
+
+    /// What these bytes are a part of; none when that cannot be said yet.
+    fn take(&mut self, bytes: &[u8]) -> Option<Event> {
+        let mut found = None;
+        for (index, part) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            if index > 0 {
+                self.head.clear();
+            }
+            let room = Self::ERROR.len() - self.head.len();
+            self.head.extend(&part[..part.len().min(room)]);
+            if self.head == Self::ERROR {
+                // Once, however many parts it comes in.
+                let first = !std::mem::replace(&mut self.refused, true);
+                return first.then_some(Event::Error);
+            }
+            if self.head.len() == Self::ERROR.len() {
+                found = Some(Event::Good);
+            }
+        }
+        found
+    }
+}
 
 /// The way to the API of one of a cluster's sources.
 #[derive(Clone)]
@@ -59,29 +102,40 @@ impl Line {
         let limit = if watching { self.watch + MARGIN } else { self.request };
         let mut place = None;
         if watching {
-            self.cluster.followed(self.index, clock::moment(self.now));
+            self.cluster.opened(self.index, clock::moment(self.now));
         } else {
             place = Some(self.cluster.pages.clone().acquire_owned().await?);
         }
         // Nobody's time runs while it waits for its turn. Those before it have a limit.
         let began = Instant::now();
-        let state = (body.into_data_stream(), place);
-        let frames = stream::try_unfold(state, move |(mut data, place)| {
+        let state = (body.into_data_stream(), place, Events::default());
+        let frames = stream::try_unfold(state, move |(mut data, place, mut events)| {
             let line = self.clone();
             async move {
                 let next = timeout_at(began + limit, data.try_next()).await.map_err(|_| Late(limit))?;
                 match next {
                     Ok(Some(bytes)) => {
                         if watching {
-                            line.cluster.heard(line.index, clock::moment(line.now));
+                            match events.take(&bytes) {
+                                Some(Event::Error) => line.cluster.refused(line.index),
+                                Some(Event::Good) => {
+                                    line.cluster.followed(line.index, clock::moment(line.now))
+                                }
+                                None => {}
+                            }
                         }
-                        Ok(Some((Frame::data(bytes), (data, place))))
+                        Ok(Some((Frame::data(bytes), (data, place, events))))
                     }
                     // A watch that is opened and ends at once, again and again, is no success.
                     Ok(None) if watching && began.elapsed() + Duration::from_secs(1) < line.watch => {
                         Err(BoxError::from("the API ended the watch early"))
                     }
-                    Ok(None) => Ok(None),
+                    Ok(None) => {
+                        if watching && !events.refused {
+                            line.cluster.followed(line.index, clock::moment(line.now));
+                        }
+                        Ok(None)
+                    }
                     // In words of our own: the client takes some ends of a connection for the end of the watch.
                     Err(error) if watching => Err(format!("the watch broke: {error}").into()),
                     Err(error) => Err(error.into()),
@@ -180,5 +234,24 @@ mod tests {
         let late = list(line(&green, false, Duration::from_millis(10))).await;
         assert!(late.is_err(), "{late:?}");
         assert_eq!(green.pages.available_permits(), PAGES);
+    }
+
+    #[test]
+    fn errors_are_told_from_events_however_they_are_cut() {
+        let good = br#"{"type":"BOOKMARK","object":{"kind":"x","message":"{\"type\":\"ERROR\""}}"#;
+        let error = br#"{"type":"ERROR","object":{"kind":"Status","code":410}}"#;
+        for size in 1..40 {
+            let mut events = Events::default();
+            let mut all = good.to_vec();
+            all.push(b'\n');
+            let found: Vec<Event> = all.chunks(size).filter_map(|part| events.take(part)).collect();
+            assert!(!found.is_empty() && found.iter().all(|e| *e == Event::Good), "{size}: {found:?}");
+            let found: Vec<Event> = error.chunks(size).filter_map(|part| events.take(part)).collect();
+            assert!(found.contains(&Event::Error) && !found.contains(&Event::Good), "{size}: {found:?}");
+            assert!(events.refused);
+        }
+        // A later event of the same bytes does not make up for it.
+        let both = [&error[..], b"\n", &good[..]].concat();
+        assert_eq!(Events::default().take(&both), Some(Event::Error));
     }
 }

@@ -511,6 +511,13 @@ impl<'a> One<'_, 'a> {
                 self.put_for(about, Id::Convergence, labels("open"), Sample::Number(lasts.max(0.0)));
             }
         }
+        for (key, open) in history.unmeasured() {
+            let own = self.cluster.name;
+            let about = key.destination.as_deref().unwrap_or(own);
+            let labels = [own, key.tool.as_str(), &key.source, "unmeasured"].map(Text::from);
+            let lasts = self.now.duration_since(open).as_secs_f64();
+            self.put_for(about, Id::Convergence, labels, Sample::Number(lasts.max(0.0)));
+        }
         for (vanished, count) in history.vanished() {
             let labels = [&vanished.namespace, &vanished.schedule, &vanished.location];
             self.put(Id::BackupsVanished, labels.map(|l| l.as_str().into()), count as f64);

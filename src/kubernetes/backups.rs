@@ -90,8 +90,7 @@ pub fn schedule_backups<'a>(
         }
         let key = [object.namespace.as_str(), schedule, name];
         let row = found.entry(key).or_insert_with(|| empty(snapshot, key));
-        // By a sync the object is made after the backup is complete.
-        row.made_here &= !location.read_only && object.created.is_some() && object.created <= backup.started;
+        row.made_here &= !location.read_only && backup.was_brought(object) == Some(false);
         let began = backup.started.filter(|began| now.duration_since(*began) >= -limits.skew);
         if backup.phase.as_deref() == Some("Completed") {
             // A time in the future would be a backup that never grows old.

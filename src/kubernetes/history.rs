@@ -12,6 +12,8 @@ use super::{Application, Backup, Destinations, Detail, Flux, Kind, KindState, Ob
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     sources: BTreeMap<SourceKey, Course>,
+    /// Whose objects were looked at before: what is new since then began under our eyes.
+    looked: BTreeSet<Tool>,
     buckets: BTreeMap<LocationKey, Bucket>,
     vanished: BTreeMap<Vanished, u64>,
 }
@@ -50,8 +52,12 @@ struct Course {
     /// The revision that everything shall be on.
     revision: String,
     first_seen: Option<Timestamp>,
+    /// It was under way before anybody looked: how long it takes will not be known.
+    unmeasured: bool,
     /// Since when some revision has not arrived everywhere.
     open: Option<Timestamp>,
+    /// That is only since the first look.
+    open_before: bool,
     /// How long the last one that arrived took.
     last: Option<SignedDuration>,
     /// How long all took that arrived.
@@ -110,6 +116,8 @@ struct Member<'a> {
     name: Name,
     /// The revision that it is on, when it is ready there.
     ready: Option<&'a str>,
+    /// Since when it has been behind, where the objects tell.
+    behind: Option<Timestamp>,
 }
 
 const KNOWN: usize = 16;
@@ -127,6 +135,12 @@ impl History {
         if synced(Kind::Application) {
             self.argocd(snapshot, destinations, now);
         }
+        // Of a kind that is not installed there is nothing, and what comes is new.
+        for tool in [Tool::Argocd, Tool::Flux] {
+            if Kind::ALL.into_iter().filter(|kind| kind.tool() == tool).all(known) {
+                self.looked.insert(tool);
+            }
+        }
         if synced(Kind::Backup) {
             self.backups(snapshot, &retired, now);
         }
@@ -142,6 +156,11 @@ impl History {
     /// How long revisions take, by source.
     pub fn convergence(&self) -> impl Iterator<Item = (&SourceKey, Convergence)> {
         self.sources.iter().map(|(key, c)| (key, Convergence { last: c.last, open: c.open }))
+    }
+
+    /// What was on its way at the first look, and is since: nobody knows since when.
+    pub fn unmeasured(&self) -> impl Iterator<Item = (&SourceKey, Timestamp)> {
+        self.sources.iter().filter(|(_, c)| c.open_before).filter_map(|(key, c)| Some((key, c.open?)))
     }
 
     /// How long all revisions took that arrived, by source.
@@ -180,13 +199,18 @@ impl History {
                 if flux.suspended || at.suspended {
                     continue;
                 }
-                let newest = match snapshot.get(kind, &source.namespace, &source.name).map(|o| &o.detail) {
-                    Some(Detail::Flux(source)) => source.revision.as_deref(),
+                let found = match snapshot.get(kind, &source.namespace, &source.name).map(|o| &o.detail) {
+                    Some(Detail::Flux(source)) => Some(source),
                     _ => None,
                 };
-                let there = converged(object, flux) && newest.is_some_and(|r| at.is_at(applies.kind, r));
+                let newest = found.and_then(|source| source.revision.as_deref());
+                let tried = newest.is_some_and(|r| at.is_at(applies.kind, r));
+                let there = tried && converged(object, flux);
                 let name = (format!("{}/{}", object.kind, object.namespace), object.name.clone());
-                joined.push(Member { name, ready: newest.filter(|_| there) });
+                // What was tried and is not ready may have been ready meanwhile.
+                let behind = found.and_then(|source| source.artifact_updated).filter(|_| !tried);
+                let behind = behind.map(|made| object.created.map_or(made, |created| made.max(created)));
+                joined.push(Member { name, ready: newest.filter(|_| there), behind });
             }
         }
         let mut present = BTreeSet::new();
@@ -203,59 +227,57 @@ impl History {
             let key = flux_key(kind, namespace, name);
             present.insert(key.clone());
             let course = self.sources.entry(key).or_default();
-            course.step(revision, source.artifact_updated, &members, now);
+            course.step(revision, &members, self.looked.contains(&Tool::Flux), now);
         }
         self.sources.retain(|key, _| key.tool != Tool::Flux || present.contains(key));
     }
 
     fn argocd(&mut self, snapshot: &Snapshot, destinations: &Destinations, now: Timestamp) {
-        type Compared<'a> = (Option<Timestamp>, &'a str, Member<'a>);
+        /// When it was last compared, with which revision, and what it is.
+        type Compared<'a> = (Option<Timestamp>, Option<&'a str>, Member<'a>);
         let mut groups: BTreeMap<SourceKey, Vec<Compared<'_>>> = BTreeMap::new();
         for object in snapshot.of(Kind::Application) {
             let Detail::Application(app) = &object.detail else { continue };
-            // What a person syncs does not arrive by itself. Without a comparison the revision is a branch's name.
-            if !app.autosync || app.sync.as_deref().is_none_or(|s| s == "Unknown") {
+            // What a person syncs does not arrive by itself.
+            if !app.autosync {
                 continue;
             }
-            let Some(revision) = app.revision.as_deref() else { continue };
-            let ready = settled(app).then_some(revision);
+            // Without a comparison the revision is a branch's name: no word on what is wanted, and nothing has arrived.
+            let compared = app.sync.as_deref().is_some_and(|sync| sync != "Unknown");
+            let revision = app.revision.as_deref().filter(|_| compared);
+            let ready = revision.filter(|_| settled(app));
             let name = (object.namespace.clone(), object.name.clone());
-            groups.entry(argocd_key(app, destinations)).or_default().push((
-                app.reconciled,
-                revision,
-                Member { name, ready },
-            ));
+            let member = Member { name, ready, behind: None };
+            let group = groups.entry(argocd_key(app, destinations)).or_default();
+            group.push((app.reconciled, revision, member));
         }
-        for (key, compared) in &groups {
-            let course = self.sources.entry(key.clone()).or_default();
-            let newest = compared.iter().max_by_key(|(at, ..)| *at).map(|(_, revision, _)| *revision);
-            let unseen = compared
+        let waited_for: BTreeSet<SourceKey> = groups.keys().cloned().collect();
+        for (key, group) in groups {
+            let mut course = self.sources.remove(&key).unwrap_or_default();
+            let revisions: Vec<_> =
+                group.iter().filter_map(|(at, revision, _)| Some((at, (*revision)?))).collect();
+            let newest = revisions.iter().max_by_key(|(at, _)| *at).map(|(_, revision)| *revision);
+            let unseen = revisions
                 .iter()
-                .map(|(_, revision, _)| *revision)
+                .map(|(_, revision)| *revision)
                 .find(|r| !course.known.iter().any(|k| k == r));
-            let all_alike = newest.filter(|r| compared.iter().all(|(_, revision, _)| revision == r));
-            let revision = match (course.revision.is_empty(), all_alike, unseen) {
+            let all_alike = newest.filter(|newest| revisions.iter().all(|(_, revision)| revision == newest));
+            let wanted = match (course.revision.is_empty(), all_alike, unseen) {
                 (true, ..) => newest.map(str::to_owned),
                 (_, Some(all), _) => Some(all.to_owned()),
                 (_, None, Some(unseen)) => Some(unseen.to_owned()),
                 (_, None, None) => Some(course.revision.clone()),
             };
-            let Some(revision) = revision else { continue };
-            for (_, seen, _) in compared {
+            // Nothing was ever compared.
+            let Some(wanted) = wanted else { continue };
+            for (_, seen) in &revisions {
                 course.learn(seen);
             }
-            let members: Vec<Member<'_>> =
-                compared.iter().map(|(_, _, m)| Member { name: m.name.clone(), ready: m.ready }).collect();
-            course.step(&revision, None, &members, now);
+            let members: Vec<Member<'_>> = group.into_iter().map(|(.., member)| member).collect();
+            course.step(&wanted, &members, self.looked.contains(&Tool::Argocd), now);
+            self.sources.insert(key, course);
         }
-        // An application that cannot be compared now is no reason to forget; one that a person syncs from now on is.
-        let waited_for: BTreeSet<SourceKey> = snapshot
-            .of(Kind::Application)
-            .filter_map(|object| match &object.detail {
-                Detail::Application(app) if app.autosync => Some(argocd_key(app, destinations)),
-                _ => None,
-            })
-            .collect();
+        // One that a person syncs from now on is waited for no more.
         self.sources.retain(|key, _| key.tool != Tool::Argocd || waited_for.contains(key));
     }
 
@@ -327,7 +349,11 @@ fn converged(object: &Object, flux: &Flux) -> bool {
 fn argocd_key(app: &Application, destinations: &Destinations) -> SourceKey {
     SourceKey {
         tool: Tool::Argocd,
-        source: format!("{}@{}", app.repo, app.target),
+        // Charts of one repository have versions of their own.
+        source: match app.chart.as_str() {
+            "" => format!("{}@{}", app.repo, app.target),
+            chart => format!("{}/{chart}@{}", app.repo, app.target),
+        },
         destination: destinations.elsewhere(app).map(str::to_owned),
     }
 }
@@ -347,8 +373,8 @@ impl Course {
         }
     }
 
-    /// One look: the wanted revision, when it was made if that is known, and what applies it.
-    fn step(&mut self, revision: &str, made: Option<Timestamp>, members: &[Member<'_>], now: Timestamp) {
+    /// One look: the wanted revision, and what applies it. `looked`: its tool was looked at before.
+    fn step(&mut self, revision: &str, members: &[Member<'_>], looked: bool, now: Timestamp) {
         let first_look = self.revision.is_empty();
         if self.revision != revision {
             self.learn(revision);
@@ -372,17 +398,23 @@ impl Course {
             return;
         }
         if self.first_seen.is_none() {
-            // What was under way at the first look has begun before it.
-            let began = made.filter(|made| first_look && *made < now).unwrap_or(now);
+            // What is under way when everything is looked at for the first time has begun before.
+            let before = first_look && !looked;
+            let told = members.iter().filter_map(|m| m.behind).min().filter(|told| before && *told < now);
+            self.unmeasured = before && told.is_none();
+            let began = told.unwrap_or(now);
             self.first_seen = Some(began);
-            self.open.get_or_insert(began);
+            if self.open.is_none() {
+                (self.open, self.open_before) = (Some(began), self.unmeasured);
+            }
         }
         if behind {
             // Something new that applies the same revision opens it again.
             if self.open.is_none() {
                 (self.open, self.first_seen) = (Some(now), Some(now));
+                (self.unmeasured, self.open_before) = (false, false);
             }
-        } else if self.open.take().is_some() {
+        } else if self.open.take().is_some() && !self.unmeasured {
             self.last = self.first_seen.map(|first| now.duration_since(first));
             if let Some(took) = self.last {
                 self.took.add(took);

@@ -34,6 +34,8 @@ pub enum Kind {
     Bucket,
     /// Flux: a chart taken from a source.
     HelmChart,
+    /// Flux: a source that any controller may make.
+    ExternalArtifact,
 }
 
 /// What makes a family of kinds: one installation, one set of controllers.
@@ -70,7 +72,7 @@ impl fmt::Display for Tool {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Pod,
         Self::Backup,
         Self::Schedule,
@@ -84,6 +86,7 @@ impl Kind {
         Self::HelmRepository,
         Self::Bucket,
         Self::HelmChart,
+        Self::ExternalArtifact,
     ];
 
     /// The kind, as objects say it.
@@ -102,6 +105,7 @@ impl Kind {
             Self::HelmRepository => "HelmRepository",
             Self::Bucket => "Bucket",
             Self::HelmChart => "HelmChart",
+            Self::ExternalArtifact => "ExternalArtifact",
         }
     }
 
@@ -117,7 +121,8 @@ impl Kind {
             | Self::OciRepository
             | Self::HelmRepository
             | Self::Bucket
-            | Self::HelmChart => "source.toolkit.fluxcd.io",
+            | Self::HelmChart
+            | Self::ExternalArtifact => "source.toolkit.fluxcd.io",
         }
     }
 
@@ -133,7 +138,8 @@ impl Kind {
             | Self::OciRepository
             | Self::HelmRepository
             | Self::Bucket
-            | Self::HelmChart => &["v1", "v1beta2"],
+            | Self::HelmChart
+            | Self::ExternalArtifact => &["v1", "v1beta2"],
             Self::HelmRelease => &["v2", "v2beta2"],
         }
     }
@@ -154,6 +160,7 @@ impl Kind {
             Self::HelmRepository => "helmrepositories",
             Self::Bucket => "buckets",
             Self::HelmChart => "helmcharts",
+            Self::ExternalArtifact => "externalartifacts",
         }
     }
 
@@ -169,7 +176,8 @@ impl Kind {
             | Self::OciRepository
             | Self::HelmRepository
             | Self::Bucket
-            | Self::HelmChart => Tool::Flux,
+            | Self::HelmChart
+            | Self::ExternalArtifact => Tool::Flux,
         }
     }
 

@@ -93,6 +93,14 @@ pub struct Backup {
     pub failure: Option<String>,
 }
 
+impl Backup {
+    /// Whether Velero's sync brought it from the bucket: then its object was made after it had begun. Not known of what
+    /// never began, which nothing brings.
+    pub(super) fn was_brought(&self, object: &Object) -> Option<bool> {
+        Some(object.created? > self.started?)
+    }
+}
+
 /// A Velero schedule.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Schedule {

@@ -41,7 +41,8 @@ impl Object {
             | Kind::OciRepository
             | Kind::HelmRepository
             | Kind::Bucket
-            | Kind::HelmChart => Detail::Flux(Box::new(flux(kind, &namespace, &r)?)),
+            | Kind::HelmChart
+            | Kind::ExternalArtifact => Detail::Flux(Box::new(flux(kind, &namespace, &r)?)),
         };
         Ok(Self {
             kind,

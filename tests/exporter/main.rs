@@ -9,6 +9,7 @@ mod interruptions;
 mod many;
 mod objects;
 mod odd;
+mod refused;
 mod rights;
 mod start;
 

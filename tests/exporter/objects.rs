@@ -13,7 +13,14 @@ pub(crate) fn ago(seconds: i64) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn object(version: &str, kind: &str, namespace: &str, name: &str, spec: Value, status: Value) -> Value {
+pub(crate) fn object(
+    version: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+    status: Value,
+) -> Value {
     let metadata = json!({ "name": name, "namespace": namespace });
     json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec, "status": status })
 }

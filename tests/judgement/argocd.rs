@@ -71,6 +71,7 @@ fn what_cannot_be_compared_keeps_its_old_health() {
     assert_eq!(after(&[("/status/conditions", condition("SyncError", "x"))]), Reason::SyncFailed);
     // A warning is none.
     assert_eq!(after(&[("/status/conditions", condition("OrphanedResourceWarning", "x"))]), Reason::Ok);
+    assert_eq!(after(&[("/status/conditions", condition("NewKindOfError", "x"))]), Reason::UnknownWord);
     assert_eq!(after(&[("/status/sync/status", json!("Sideways"))]), Reason::UnknownWord);
 }
 

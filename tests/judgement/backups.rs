@@ -137,6 +137,7 @@ fn the_same_schedule_in_another_cluster_is_another_one() {
     let theirs = row("daily", "theirs", Standing::Elsewhere, Some("2026-11-10T02:00:00Z"), None);
     assert_eq!(rows(&both), [row("daily", "default", Standing::Active, NEWEST, Some(26)), theirs]);
     // Theirs fails after ours completed: ours is well.
+    both.set("Backup/daily-theirs", "/metadata/creationTimestamp", json!("2026-11-21T02:33:00Z"));
     both.set("Backup/daily-theirs", "/status/startTimestamp", json!("2026-11-21T02:30:00Z"));
     both.set("Backup/daily-theirs", "/status/phase", json!("PartiallyFailed"));
     assert_eq!(both.judge(DAILY).reason, Reason::Ok);

@@ -339,7 +339,7 @@ fn a_kustomization_is_no_better_than_its_source() {
     gone.state = KindState::Unseen;
     assert_eq!(gone.judge(APPS).reason, Reason::RelatedUnseen, "it was not in the files");
     let mut other = scene();
-    other.set(APPS, "/spec/sourceRef", json!({"kind": "ExternalArtifact", "name": "apps"}));
+    other.set(APPS, "/spec/sourceRef", json!({"kind": "Charm", "name": "apps"}));
     assert_eq!(other.judge(APPS).reason, Reason::RelatedUnseen, "a kind that is not watched");
     let mut elsewhere = scene();
     elsewhere.set(APPS, "/spec/sourceRef/namespace", json!("other"));
@@ -348,6 +348,37 @@ fn a_kustomization_is_no_better_than_its_source() {
     let mut itself = scene();
     itself.set(APPS, "/spec/sourceRef", json!({"kind": "Kustomization", "name": "apps"}));
     assert_eq!(itself.judge(APPS).reason, Reason::SourceUnknown);
+}
+
+#[test]
+fn an_external_artifact_is_a_source_of_which_nothing_moves() {
+    let mut scene = scene();
+    scene.set(APPS, "/spec/sourceRef", json!({"kind": "ExternalArtifact", "name": "apps"}));
+    assert_eq!(scene.judge(APPS).reason, Reason::SourceMissing);
+    let artifact = scene.value(GIT)["status"]["artifact"].clone();
+    scene.add(json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "ExternalArtifact",
+        "metadata": {"name": "apps", "namespace": "flux-system", "generation": 1},
+        "spec": {"sourceRef": {"apiVersion": "charm.example.com/v1", "kind": "Charm", "name": "apps"}},
+        "status": {"artifact": artifact, "conditions": [ready("True", "Succeeded", 1)]},
+    }));
+    let external = "ExternalArtifact/apps";
+    assert_eq!(scene.judge(external).reason, Reason::HeartbeatAbsent);
+    assert_eq!(scene.judge(APPS).reason, Reason::SourceUnknown);
+    // It has no place to answer a request.
+    let asked = json!({"reconcile.fluxcd.io/requestedAt": "2026-11-21T02:00:00Z"});
+    scene.set(external, "/metadata/annotations", asked);
+    assert_eq!(scene.judge(external).reason, Reason::HeartbeatAbsent);
+    scene.limits.accept_silent = true;
+    assert_eq!(scene.judge(external).reason, Reason::Ok);
+    assert_eq!(scene.judge(APPS).reason, Reason::Ok);
+    for (status, reason) in [("False", Reason::NotReady), ("Unknown", Reason::Reconciling)] {
+        let changes = [("/status/conditions/0", ready(status, "X", 1))];
+        assert_eq!(scene.after(external, &changes), reason);
+    }
+    assert_eq!(scene.after(external, &[("/status/artifact", Value::Null)]), Reason::Reconciling);
+    scene.set(external, "/status/artifact/revision", json!("latest@sha256:new"));
+    assert_eq!(scene.judge(APPS).reason, Reason::RevisionBehind);
 }
 
 #[test]

@@ -274,10 +274,13 @@ fn argocd_converges_when_all_that_follow_a_branch_are_synced_and_healthy() {
     scene.set("Application/api", "/status/sync", json!({"revision": "b", "status": "Synced"}));
     scene.set("Application/api", "/status/health/status", json!("Progressing"));
     assert_eq!(look(&mut history, &scene, minute(3)), open, "not rolled out");
-    // Git is down: the revision is a branch's name, and no news.
+    // Git is down: the revision is a branch's name, and no news. What had not arrived has not, whatever the others say.
     let mut down = scene.clone();
-    down.set(WEB, "/status/sync", json!({"revision": "main", "status": "Unknown"}));
+    down.set("Application/api", "/status/sync", json!({"revision": "main", "status": "Unknown"}));
+    down.set("Application/api", "/status/health/status", json!("Healthy"));
     assert_eq!(look(&mut history, &down, minute(4)), open);
+    down.set(WEB, "/status/sync", json!({"revision": "main", "status": "Unknown"}));
+    assert_eq!(look(&mut history, &down, minute(4)), open, "nobody can be compared");
     scene.set("Application/api", "/status/health/status", json!("Healthy"));
     let done = Some(Convergence { last: minutes(4), open: None });
     assert_eq!(look(&mut history, &scene, minute(5)), done);
@@ -291,6 +294,117 @@ fn argocd_converges_when_all_that_follow_a_branch_are_synced_and_healthy() {
         scene.remove(what);
     }
     assert_eq!(look(&mut history, &scene, minute(7)), None);
+}
+
+#[test]
+fn an_application_that_cannot_be_compared_is_waited_for() {
+    const API: &str = "Application/api";
+    let (mut history, mut scene) = (History::default(), Scene::of("argocd.json"));
+    look(&mut history, &scene, minute(0));
+    // A new one, whose path is not in the repository: Unknown and Healthy, for ever.
+    scene.copy(WEB, "api").set(API, "/status/sync", json!({"revision": "main", "status": "Unknown"}));
+    let open = Some(Convergence { last: None, open: Some(minute(1)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open);
+    scene.set(WEB, "/status/sync", json!({"revision": "b", "status": "Synced"}));
+    assert_eq!(look(&mut history, &scene, minute(20)), open, "the other has arrived");
+    // One that no controller has looked at.
+    scene.set(API, "/status", Value::Null);
+    assert_eq!(look(&mut history, &scene, minute(30)), open);
+    // Two that arrived stay there while git is down: nothing new is wanted.
+    let arrived =
+        json!({"reconciledAt": "2026-11-21T02:59:00Z", "health": {"status": "Healthy"}, "resources": []});
+    scene.set(API, "/status", arrived);
+    scene.set(API, "/status/sync", json!({"revision": "b", "status": "Synced"}));
+    let done = Some(Convergence { last: minutes(20), open: None });
+    assert_eq!(look(&mut history, &scene, minute(40)), done);
+    for what in [WEB, API] {
+        scene.set(what, "/status/sync", json!({"revision": "main", "status": "Unknown"}));
+    }
+    assert_eq!(look(&mut history, &scene, minute(50)), done);
+    // An exporter that is started now knows of no revision at all.
+    assert_eq!(look(&mut History::default(), &scene, minute(50)), None);
+}
+
+/// What an exporter that was restarted sees first may have been on its way for long, and objects of Argo CD do not say since when.
+#[test]
+fn what_began_before_the_first_look_is_open_and_not_measured() {
+    let counted =
+        |history: &History| history.took().map(|(_, took)| took.counts.iter().sum::<u64>()).sum::<u64>();
+    let (mut history, mut scene) = (History::default(), Scene::of("argocd.json"));
+    scene.set(WEB, "/status/sync", json!({"revision": "b", "status": "OutOfSync"}));
+    let open = Some(Convergence { last: None, open: Some(minute(0)) });
+    assert_eq!(look(&mut history, &scene, minute(0)), open);
+    let unmeasured = |history: &History| history.unmeasured().map(|(_, since)| since).next();
+    assert_eq!(unmeasured(&history), Some(minute(0)), "it says so");
+    scene.set(WEB, "/status/sync/status", json!("Synced"));
+    let quiet = Some(Convergence { last: None, open: None });
+    assert_eq!(look(&mut history, &scene, minute(1)), quiet);
+    assert_eq!((counted(&history), unmeasured(&history)), (0, None), "it began before");
+    scene.set(WEB, "/status/sync", json!({"revision": "c", "status": "OutOfSync"}));
+    look(&mut history, &scene, minute(2));
+    assert_eq!(unmeasured(&history), None);
+    scene.set(WEB, "/status/sync/status", json!("Synced"));
+    let done = Some(Convergence { last: minutes(1), open: None });
+    assert_eq!((look(&mut history, &scene, minute(3)), counted(&history)), (done, 1), "the next one did not");
+
+    // A Kustomization that has this revision and is not ready at this moment, as in each interval.
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    scene.set(APPS, "/status/conditions/0/status", json!("Unknown"));
+    assert_eq!(look(&mut history, &scene, minute(0)), open, "not since the commit");
+    scene.set(APPS, "/status/conditions/0/status", json!("True"));
+    assert_eq!((look(&mut history, &scene, minute(1)), counted(&history)), (quiet, 0));
+    // A new one from an old commit.
+    let (mut history, mut scene) = (History::default(), Scene::of("flux.json"));
+    scene.copy(APPS, "more").set("Kustomization/more", "/status", Value::Null);
+    scene.set("Kustomization/more", "/metadata/creationTimestamp", json!("2026-11-21T02:57:00Z"));
+    let began = Some(Convergence { last: None, open: Some(minute(-3)) });
+    assert_eq!(look(&mut history, &scene, minute(0)), began);
+}
+
+#[test]
+fn what_comes_after_the_first_look_is_measured_from_then_on() {
+    // Nothing of Argo CD is there, or its CRD is not: then a cluster is built.
+    for state in [KindState::Synced, KindState::Absent] {
+        let mut empty = Scene::of("argocd.json");
+        empty.remove(WEB);
+        empty.state = state;
+        let mut history = History::default();
+        assert_eq!(look(&mut history, &empty, minute(0)), None);
+        let mut scene = Scene::of("argocd.json");
+        scene.set(WEB, "/status", Value::Null);
+        assert_eq!(look(&mut history, &scene, minute(1)), None, "no revision is known");
+        let mut scene = Scene::of("argocd.json");
+        scene.set(WEB, "/status/sync", json!({"revision": "b", "status": "OutOfSync"}));
+        assert!(look(&mut history, &scene, minute(2)).expect("it is there").open.is_some());
+        scene.set(WEB, "/status/sync/status", json!("Synced"));
+        let done = Some(Convergence { last: minutes(10), open: None });
+        assert_eq!(look(&mut history, &scene, minute(12)), done);
+    }
+    // The same of Flux: a commit of long ago is new here.
+    let mut empty = Scene::of("flux.json");
+    empty.remove(APPS);
+    let mut history = History::default();
+    look(&mut history, &empty, minute(0));
+    let mut scene = Scene::of("flux.json");
+    scene.set(APPS, "/status", Value::Null);
+    let open = Some(Convergence { last: None, open: Some(minute(1)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open);
+}
+
+#[test]
+fn charts_of_one_repository_have_versions_of_their_own() {
+    let (mut history, mut scene) = (History::default(), Scene::of("argocd.json"));
+    scene.copy(WEB, "api");
+    for (what, chart, version) in [(WEB, "web", "1.4.0"), ("Application/api", "api", "2.0.1")] {
+        scene.set(what, "/spec/source/chart", json!(chart));
+        scene.set(what, "/status/sync", json!({"revision": version, "status": "Synced"}));
+    }
+    look(&mut history, &scene, minute(0));
+    let sources: Vec<_> = history.convergence().map(|(key, c)| (key.source.as_str(), c.open)).collect();
+    assert_eq!(
+        sources,
+        [("https://git.example.com/apps/api@main", None), ("https://git.example.com/apps/web@main", None)]
+    );
 }
 
 /// A look by events, as the watches bring them.

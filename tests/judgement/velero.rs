@@ -110,6 +110,7 @@ fn a_backup_is_judged_by_its_phase_and_the_times_that_phase_has() {
         ("Finalizing", fresh, None, Reason::Running),
         ("WaitingForPluginOperationsPartiallyFailed", fresh, None, Reason::PartiallyFailed),
         ("FinalizingPartiallyFailed", fresh, None, Reason::PartiallyFailed),
+        ("FinalizingPartiallyFailed", old, None, Reason::Stuck),
         ("Failed", fresh, fresh, Reason::Failed),
         ("PartiallyFailed", fresh, fresh, Reason::PartiallyFailed),
         ("FailedValidation", None, None, Reason::FailedValidation),
@@ -240,6 +241,32 @@ fn that_a_schedule_submits_backups_is_no_sign_of_success() {
 }
 
 #[test]
+fn what_a_schedule_cannot_write_is_its_own_failure() {
+    // Its location was made ReadOnly: the next backup fails validation the same second, and lastBackup moves on.
+    let mut scene = scene();
+    scene.set(PLACE, "/spec/accessMode", json!("ReadOnly"));
+    scene.set(BACKUP, "/status", json!({
+        "phase": "FailedValidation",
+        "validationErrors": ["backup can't be created because BackupStorageLocation default is currently in read-only mode"]
+    }));
+    let judged = scene.judge(DAILY);
+    assert_eq!(judged.reason, Reason::LastBackupFailed, "{}", judged.sentence);
+    // Also where the sync brings those of another cluster, made here after they had begun.
+    scene.set(OLDER, "/metadata/creationTimestamp", json!("2026-11-20T02:04:00Z"));
+    assert_eq!(scene.judge(DAILY).reason, Reason::LastBackupFailed);
+    scene.set(BACKUP, "/status/phase", json!("Failed"));
+    scene.set(BACKUP, "/status/startTimestamp", json!("2026-11-21T02:00:44Z"));
+    assert_eq!(scene.judge(DAILY).reason, Reason::LastBackupFailed);
+    // One that was deleted leaves those of the other cluster, which are no success of this schedule.
+    scene.remove(BACKUP);
+    assert_eq!(scene.judge(DAILY).reason, Reason::NoCompletedBackup);
+    // Its own are, also where nothing can be written any more.
+    scene.set(OLDER, "/metadata/creationTimestamp", json!("2026-11-20T02:00:44Z"));
+    scene.set(DAILY, "/status/lastBackup", json!("2026-11-21T02:00:44Z"));
+    assert_eq!(scene.judge(DAILY).reason, Reason::Ok);
+}
+
+#[test]
 fn a_stuck_backup_stops_its_schedule_silently() {
     let mut scene = scene();
     scene.set(BACKUP, "/status", json!({"phase": "InProgress", "startTimestamp": "2026-11-20T02:00:44Z"}));
@@ -296,7 +323,15 @@ fn a_completed_restore_may_have_restored_nothing() {
     assert_eq!(after(&[("/status", invalid)]), Reason::FailedValidation);
     assert_eq!(after(&[("/status", Value::Null)]), Reason::Waiting);
     let runs = json!({"phase": "InProgress", "startTimestamp": "2026-11-20T20:00:00Z"});
-    assert_eq!(after(&[("/status", runs)]), Reason::Stuck);
+    assert_eq!(after(&[("/status", runs.clone())]), Reason::Stuck);
+    // Nobody runs it any more: every location of the server is silent.
+    let mut dead = scene();
+    dead.set("Restore/drill", "/status", runs);
+    dead.copy(PLACE, "second").set("BackupStorageLocation/second", "/spec/objectStorage/bucket", json!("b"));
+    dead.set(PLACE, "/status/lastValidationTime", json!("2026-11-21T01:00:00Z"));
+    assert_eq!(dead.judge("Restore/drill").reason, Reason::Stuck, "one of two is looked at");
+    dead.set("BackupStorageLocation/second", "/status/lastValidationTime", json!("2026-11-21T01:00:00Z"));
+    assert_eq!(dead.judge("Restore/drill").reason, Reason::HeartbeatStale);
 }
 
 #[test]

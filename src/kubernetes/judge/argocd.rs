@@ -49,6 +49,11 @@ pub(super) fn application(app: &Application, at: &At<'_>) -> Judgement {
     if let Some((kind, message)) = error(&["SyncError", "DeletionError"]) {
         return Judgement::new(Reason::SyncFailed, format!("{kind}: {message}"));
     }
+    const READ: [&str; 5] =
+        ["InvalidSpecError", "ComparisonError", "UnknownError", "SyncError", "DeletionError"];
+    if let Some((kind, _)) = app.errors.iter().find(|(kind, _)| !READ.contains(&kind.as_str())) {
+        return unknown_word("the type of a condition", kind);
+    }
     // Without sync a health proves nothing: what is not deployed counts as healthy.
     if !synced {
         let health = app.health.as_deref().unwrap_or("not known");

@@ -39,6 +39,9 @@ pub(super) fn flux(object: &Object, flux: &Flux, at: &At<'_>) -> Judgement {
         );
         return Judgement::new(Reason::GenerationBehind, text);
     }
+    if object.kind == Kind::ExternalArtifact {
+        return external(flux, ready, at);
+    }
     if let Some(unanswered) = handshake(flux, at) {
         return unanswered;
     }
@@ -101,6 +104,21 @@ fn not_ready(ready: &Condition) -> Judgement {
         _ => Reason::NotReady,
     };
     Judgement::new(reason, because(ready))
+}
+
+/// Any controller may make it: it has no interval, and no place to answer a request.
+fn external(flux: &Flux, ready: &Condition, at: &At<'_>) -> Judgement {
+    if !at.limits.accept_silent {
+        let text = "nothing of it moves while all is well, and it cannot be asked: nothing proves that its controller lives";
+        return Judgement::new(Reason::HeartbeatAbsent, text);
+    }
+    match ready.status.as_str() {
+        "True" if flux.revision.is_some() => ok(format!("it is ready at {}", revision(flux))),
+        "True" => Judgement::new(Reason::Reconciling, "it is ready, and has no artifact yet"),
+        "False" => not_ready(ready),
+        "Unknown" => Judgement::new(Reason::Reconciling, because(ready)),
+        other => unknown_word("the condition Ready", other),
+    }
 }
 
 /// A failure is tried again in every interval. When nothing of it has moved for long, its controller may be dead, and what

@@ -149,9 +149,15 @@ fn course(
         Progress::Running => {
             since("status.startTimestamp", started, at.limits.running, Reason::Running, "it runs")
         }
-        Progress::Spoiled => {
-            Judgement::new(Reason::PartiallyFailed, format!("it still runs, and a part has failed{why}"))
-        }
+        Progress::Spoiled => match started.map(|started| at.age(started)) {
+            Some(age) if age > at.limits.running => {
+                let text = format!("a part has failed, and it still runs for {}{why}", show(age));
+                Judgement::new(Reason::Stuck, text)
+            }
+            _ => {
+                Judgement::new(Reason::PartiallyFailed, format!("it still runs, and a part has failed{why}"))
+            }
+        },
         Progress::Deleting => Judgement::new(Reason::Deleting, "it is being deleted"),
         Progress::PartiallyFailed => {
             Judgement::new(Reason::PartiallyFailed, format!("a part failed, perhaps all{why}"))
@@ -170,23 +176,31 @@ fn course(
     })
 }
 
+/// While it runs, only locations tell whether the server lives.
+fn while_it_runs<'a>(
+    course: Judgement,
+    locations: impl Iterator<Item = &'a Object>,
+    at: &At<'_>,
+) -> Judgement {
+    if !matches!(course.reason, Reason::Waiting | Reason::Running | Reason::Stuck) {
+        return course;
+    }
+    let judged: Vec<_> = locations.map(|location| at.judge(location)).collect();
+    match judged.first() {
+        Some(silent) if judged.iter().all(|judged| judged.reason == Reason::HeartbeatStale) => {
+            let text = format!("{}; the Velero server is silent: {}", course.sentence, silent.sentence);
+            Judgement::new(Reason::HeartbeatStale, text)
+        }
+        _ => course,
+    }
+}
+
 pub(super) fn backup(object: &Object, backup: &Backup, at: &At<'_>) -> Judgement {
     let times = (backup.started, backup.completed);
     let course = course(backup.phase.as_deref(), times, backup.failure.as_deref(), object, at);
     let location = at.related.location(&object.namespace, backup.location.as_deref());
     match course {
-        // While it runs, only the location tells whether the server lives.
-        Some(course) if matches!(course.reason, Reason::Waiting | Reason::Running | Reason::Stuck) => {
-            match location.map(|location| at.judge(location)) {
-                Some(silent) if silent.reason == Reason::HeartbeatStale => {
-                    let text =
-                        format!("{}; the Velero server is silent: {}", course.sentence, silent.sentence);
-                    Judgement::new(Reason::HeartbeatStale, text)
-                }
-                _ => course,
-            }
-        }
-        Some(course) => course,
+        Some(course) => while_it_runs(course, location.into_iter(), at),
         None => {
             let trouble = match location {
                 Some(location) => location_trouble(location, at),
@@ -210,7 +224,7 @@ pub(super) fn backup(object: &Object, backup: &Backup, at: &At<'_>) -> Judgement
 pub(super) fn restore(object: &Object, restore: &Restore, at: &At<'_>) -> Judgement {
     let times = (restore.started, restore.completed);
     if let Some(course) = course(restore.phase.as_deref(), times, restore.failure.as_deref(), object, at) {
-        return course;
+        return while_it_runs(course, at.related.within(Kind::BackupStorageLocation, &object.namespace), at);
     }
     match restore.items {
         None | Some(0) => Judgement::new(Reason::NothingRestored, "it is completed and restored no item"),
@@ -314,15 +328,17 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
 
 type Made<'a> = Vec<(&'a Object, Judgement)>;
 
-/// The backups that a schedule made. Those in a location that cannot be written came from a schedule of the same name in
-/// another cluster.
+/// The backups that a schedule made. Those that the sync brought from a location that cannot be written are of a schedule of
+/// the same name in another cluster; what this one could not write there is its own.
 fn made_by<'a>(object: &'a Object, at: &At<'a>) -> Made<'a> {
     at.related
         .within(Kind::Backup, &object.namespace)
         .filter(|o| {
             let Detail::Backup(backup) = &o.detail else { return false };
             let used = at.related.location(&o.namespace, backup.location.as_deref());
-            let foreign = used.is_some_and(|used| matches!(&used.detail, Detail::Location(l) if l.read_only));
+            let read_only =
+                used.is_some_and(|used| matches!(&used.detail, Detail::Location(l) if l.read_only));
+            let foreign = read_only && backup.was_brought(o) == Some(true);
             backup.schedule.as_ref() == Some(&object.name) && !foreign
         })
         .map(|o| (o, at.judge(o)))
