@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a broken laboratory ends the test")]
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
@@ -166,10 +166,10 @@ async fn blue_dies_and_comes_back(flavour: Flavour, postgres: bool) {
     let answers = shown(&scene).await.unwrap();
     let switchyard = scene.product().unwrap();
     switchyard.terminate().await.unwrap();
-    let (commands, log) = (switchyard.said(), fs::read_to_string(switchyard.process().log()).unwrap());
+    let (commands, log) = (switchyard.said(), switchyard.log().unwrap());
     let store = match &server {
         Some((server, database)) => server.dump(database).await.unwrap(),
-        None => stored(&scene),
+        None => scene.stored().unwrap(),
     };
     // It is the whole run that is looked at, in every place: from the start to the end, right and wrong credentials.
     for (part, holds) in [
@@ -235,14 +235,6 @@ async fn shown(scene: &Scene) -> Result<String> {
         switchyard.cli(args).await?;
     }
     Ok(output)
-}
-
-/// Every byte of the SQLite database.
-fn stored(scene: &Scene) -> String {
-    let files = fs::read_dir(scene.dir()).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = files.filter(|path| path.to_string_lossy().contains("switchyard.db")).collect();
-    assert!(!files.is_empty());
-    files.iter().map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()).collect()
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use switchyard_lab::{
     parts::or_skip,
     prometheus::Target,
     scene::{FLEET, Scene, SceneConfig},
+    secrets::Secrets,
     wait::{PATIENCE, until},
 };
 
@@ -57,7 +58,7 @@ async fn target_able(scene: &Scene, open: bool) {
 #[tokio::test]
 async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals() {
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_switchyard"));
-    let Some(green) = or_skip(Kubernetes::start().await) else { return };
+    let Some(mut green) = or_skip(Kubernetes::start().await) else { return };
     green.install(&[Crds::ArgoCd]).await.unwrap();
     green.namespace("argocd").await.unwrap();
     green.apply(&application("Healthy")).await.unwrap();
@@ -65,7 +66,10 @@ async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals
     let exporter = exporter(&binary, &green, "green", &[], dir.path()).await;
 
     let settings = json!({ "fleets": { FLEET: { "require": { "api": true, "gitops": true } } } });
-    let config = SceneConfig { switchyard: Some(binary), settings, ..SceneConfig::default() };
+    let mut secrets = Secrets::default();
+    secrets.add("Kubernetes", green.admin_token());
+    let config =
+        SceneConfig { switchyard: Some(binary), settings, secrets, level: "trace", ..SceneConfig::default() };
     let Some(mut scene) = or_skip(Scene::start(config).await) else { return };
     let target = Target::new("switchyard-exporter", exporter.address(), []);
     scene.prometheus.reload(|config| config.targets.push(target)).await.unwrap();
@@ -123,6 +127,17 @@ async fn a_degraded_application_in_the_standby_holds_the_failover_until_it_heals
     green.apply(&application("Healthy")).await.unwrap();
     scene.moved_to("green").await.unwrap();
     assert_eq!(scene.moves().await.unwrap().len(), 1);
+
+    // The exporter was turned away, too, and its token is as little to be seen as the others.
+    green.kill9().await.unwrap();
+    exporter.until("switchyard_cluster_api_up", &[("runner_cluster", "green")], Some(0.0)).await.unwrap();
+    green.restart().await.unwrap();
+    exporter.until("switchyard_cluster_api_up", &[("runner_cluster", "green")], Some(1.0)).await.unwrap();
+    let shown = exporter.shown().await.unwrap();
+    for part in ["level=trace", "switchyard_cluster_api_up", "404 Not Found"] {
+        assert!(shown.contains(part), "no {part}");
+    }
+    scene.no_secret_is_shown(&shown).await.unwrap();
 }
 
 /// So long ago.
@@ -182,7 +197,9 @@ async fn a_standby_goes_by_the_schedules_of_the_active_cluster_and_moves_when_th
     let of_green = exporter(&binary, &kubernetes, "green", &more, dir.path()).await;
 
     let settings = json!({ "fleets": { FLEET: { "require": { "backups": true } } } });
-    let config = SceneConfig { switchyard: Some(binary), settings, ..SceneConfig::default() };
+    let mut secrets = Secrets::default();
+    secrets.add("Kubernetes", kubernetes.admin_token());
+    let config = SceneConfig { switchyard: Some(binary), settings, secrets, ..SceneConfig::default() };
     let Some(mut scene) = or_skip(Scene::start(config).await) else { return };
     let targets =
         [of_blue.address(), of_green.address()].map(|at| Target::new("switchyard-exporter", at, []));
@@ -204,6 +221,7 @@ async fn a_standby_goes_by_the_schedules_of_the_active_cluster_and_moves_when_th
     scene.kill("blue").await.unwrap();
     scene.moved_to("green").await.unwrap();
     nothing_of_blue_is_left(&scene).await;
+    scene.no_secret_is_shown(&of_green.shown().await.unwrap()).await.unwrap();
 }
 
 /// Prometheus has no sample of blue's exporter left, and knows all the same that nothing of green is overdue.
@@ -238,7 +256,8 @@ async fn exporter(
     let contexts = [(cluster, kubernetes.address(), kubernetes.admin_token())];
     std::fs::write(&file, kubeconfig(&contexts, &kubernetes.ca_file())).unwrap();
     let file = file.display().to_string();
-    let arguments = ["--kubeconfig", &file, "--context", cluster, "--probe-interval", "1s"];
+    let arguments =
+        ["--kubeconfig", &file, "--context", cluster, "--probe-interval", "1s", "--log.level", "trace"];
     let arguments: Vec<String> = arguments.iter().chain(more).map(|&argument| argument.to_owned()).collect();
     Exporter::start(binary, &arguments, &dir).await.unwrap()
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,6 +17,7 @@ use crate::{
     alertmanager::Alertmanager,
     bind::{Bind, BindConfig},
     gitlab::{Config as GitlabConfig, Job, JobTemplate, RunnerSpec, Simulator, TokenSpec},
+    http,
     parts::Flavour,
     ports,
     prometheus::{Prometheus, PrometheusConfig, Target},
@@ -361,6 +363,32 @@ impl Scene {
 
 /// What Switchyard did.
 impl Scene {
+    /// Every byte that the product has put into its SQLite database.
+    pub fn stored(&self) -> Result<String> {
+        let mut stored = String::new();
+        for entry in fs::read_dir(self.dir())? {
+            let path = entry?.path();
+            if path.to_string_lossy().contains("switchyard.db") {
+                stored.push_str(&String::from_utf8_lossy(&fs::read(path)?));
+            }
+        }
+        ensure!(!stored.is_empty(), "there is no database");
+        Ok(stored)
+    }
+
+    /// An error when a secret of the scene can be read in what the product has logged, printed, published and stored, or in
+    /// what it said elsewhere.
+    pub async fn no_secret_is_shown(&self, elsewhere: &str) -> Result<()> {
+        let product = self.running()?;
+        let page = http::client().get(format!("{}/metrics", product.url())).send().await?.text().await?;
+        let history = product.api("history?limit=1000").await?.to_string();
+        let explained = product.api("explain").await?.to_string();
+        let output = [product.log()?, product.said(), page, history, explained, self.stored()?].concat();
+        let seen = self.secrets.shown_in(&format!("{output}{elsewhere}"));
+        ensure!(seen.is_empty(), "{seen:#?}");
+        Ok(())
+    }
+
     fn running(&self) -> Result<&Switchyard> {
         self.switchyard.as_ref().context("this scene has no Switchyard")
     }

@@ -162,6 +162,12 @@ impl Switchyard {
         Ok(answer)
     }
 
+    /// All that it has logged, over every start.
+    pub fn log(&self) -> Result<String> {
+        let log = self.process.log();
+        fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))
+    }
+
     /// All that commands of the CLI have printed.
     pub fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
