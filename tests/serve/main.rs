@@ -3,13 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod api;
-mod attacks;
 mod certificates;
 mod cli;
 mod commits;
 mod database;
 mod ending;
-mod hostile;
 mod lifecycle;
 mod metrics;
 mod old;
@@ -20,7 +18,6 @@ mod replicas;
 mod secrets;
 mod stage;
 mod standins;
-mod storm;
 mod terminal;
 mod tls;
 mod tokens;

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    hostile::{closed_until, connect, goes_on, keeps_its_period, victim},
+    connections::{closed_until, connect, goes_on, keeps_its_period, victim},
     stage::Stage,
 };
 
