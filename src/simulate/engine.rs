@@ -302,7 +302,8 @@ impl<'a> Player<'a> {
             let holders: Vec<ClusterName> =
                 holders.holders(&fleet.routing_tag).into_iter().cloned().collect();
             let touched = self.touched.contains(name) || !state.overrides.is_empty();
-            self.watcher.calm(fleet, state.decisions.get(name), &holders, touched);
+            let time = (now, self.story.period.saturating_add(RESTART));
+            self.watcher.calm(fleet, state.decisions.get(name), &holders, touched, time);
         }
         self.tell_broken();
         Ok(())

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, io::Write as _, time::Instant};
 
 use switchyard_lab::storm;
 
-const STORMS: u64 = 3_000;
+const STORMS: u64 = 2_500;
 
 /// What storms must have come to, or they prove little: what transcripts say of it.
 const SEEN: [&str; 30] = [

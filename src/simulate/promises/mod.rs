@@ -273,17 +273,20 @@ impl Watcher {
         }
     }
 
-    /// How a fleet must be when nothing has been wrong for long.
+    /// How a fleet must be when nothing has been wrong for long. A move that began late has until its deadline, and the look
+    /// after that, which `patience` says.
     pub(super) fn calm(
         &mut self,
         fleet: &Fleet,
         decision: Option<&Decision>,
         holders: &[ClusterName],
         touched: bool,
+        (now, patience): (Timestamp, SignedDuration),
     ) {
         let name = &fleet.name;
         let Some(decision) = decision else { return };
-        if decision.state == MoveState::Moving {
+        let late = now.duration_since(decision.decided_at) > fleet.move_deadline.saturating_add(patience);
+        if decision.state == MoveState::Moving && late {
             self.breaks(5, format!("{name} never came to an end of generation {}", decision.generation));
         }
         if decision.state == MoveState::Done
@@ -391,10 +394,14 @@ mod tests {
         let (topology, mut watcher) = decided();
         let fleet = topology.fleets.values().next().unwrap();
         let moving = Decision { kind: MoveKind::Failover, state: MoveState::Moving, ..adopted() };
-        watcher.calm(fleet, Some(&moving), &["green".parse().unwrap()], false);
+        let after =
+            |time: SignedDuration| (moving.decided_at.checked_add(time).unwrap(), SignedDuration::ZERO);
+        let (in_time, late) = (after(fleet.move_deadline), after(fleet.move_deadline * 2));
+        watcher.calm(fleet, Some(&moving), &["green".parse().unwrap()], false, in_time);
+        watcher.calm(fleet, Some(&moving), &["green".parse().unwrap()], false, late);
         let done = Decision { kind: MoveKind::Failover, ..adopted() };
-        watcher.calm(fleet, Some(&done), &["blue".parse().unwrap(), "green".parse().unwrap()], false);
-        watcher.calm(fleet, Some(&done), &["green".parse().unwrap()], false);
+        watcher.calm(fleet, Some(&done), &["blue".parse().unwrap(), "green".parse().unwrap()], false, late);
+        watcher.calm(fleet, Some(&done), &["green".parse().unwrap()], false, late);
         let broken: Vec<u8> = watcher.take().into_iter().map(|broken| broken.promise).collect();
         assert_eq!(broken, [5, 6]);
     }
