@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::{
-    failure::{Failure, Reason},
+    failure::{Failure, ProbeFailure, Reason},
     watch::{Seen, Served},
 };
 use crate::{
@@ -77,8 +77,8 @@ pub struct Probe {
     pub took: Duration,
     /// When it was last up.
     pub last_success: Option<Timestamp>,
-    /// Why not, in one sentence.
-    pub failure: Option<String>,
+    /// Why not.
+    pub failure: Option<ProbeFailure>,
 }
 
 /// What is known of one cluster.
@@ -334,13 +334,18 @@ impl Cluster {
     }
 
     /// What the own probe found.
-    pub(super) fn probed(&self, result: Result<(), String>, took: Duration, now: Timestamp) {
+    pub(super) fn probed(&self, result: Result<(), ProbeFailure>, took: Duration, now: Timestamp) {
         let mut state = self.write();
         let probe = &mut state.probe;
         let up = result.is_ok();
         match &result {
-            Err(why) if probe.up != Some(false) => {
-                warn!(runner_cluster = self.name, "the API does not answer the probe: {why}");
+            // Said once, not at every attempt.
+            Err(why) if probe.failure.as_ref().is_none_or(|before| before.reason != why.reason) => {
+                warn!(
+                    runner_cluster = self.name,
+                    reason = why.reason.as_str(),
+                    "the probe of the API failed: {why}"
+                );
             }
             Ok(()) if probe.up == Some(false) => {
                 info!(runner_cluster = self.name, "the API answers the probe again");

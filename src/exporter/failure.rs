@@ -1,9 +1,14 @@
 //! Why the API could not be read, in one closed word for metrics and one sentence for people.
 
-use kube::{core::Status, runtime::watcher};
+use std::io;
+
+use kube::{client::AuthError, core::Status, runtime::watcher};
 
 use super::line::Late;
 use crate::kubernetes::Kind;
+
+/// Characters of what a plugin says for people.
+const SAID: usize = 300;
 
 /// What was asked of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,7 +121,7 @@ impl Failure {
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
                 Self { reason: Reason::Unreadable, message: chain(error) }
             }
-            kube::Error::Auth(_) => Self { reason: Reason::Unauthorized, message: chain(error) },
+            _ if no_credentials(error) => Self { reason: Reason::Unauthorized, message: words(error) },
             _ => Self { reason: Reason::Connection, message: chain(error) },
         }
     }
@@ -156,11 +161,139 @@ pub(super) fn resource(kind: Kind) -> String {
     }
 }
 
-/// The error and what is below it.
+/// A client's error in words. What a plugin for credentials was given and what it printed are none of them: both may be secret.
+pub(super) fn words(error: &kube::Error) -> String {
+    let auth = match error {
+        kube::Error::Auth(auth) => Some(auth),
+        _ => below(error).find_map(|error| error.downcast_ref::<AuthError>()),
+    };
+    match auth {
+        Some(AuthError::AuthExecRun { out, .. }) => {
+            let said: String = String::from_utf8_lossy(&out.stderr).trim().chars().take(SAID).collect();
+            format!("the kubeconfig's plugin for credentials ended with {}: {said}", out.status)
+        }
+        Some(AuthError::AuthExecParse(_)) => {
+            "what the kubeconfig's plugin for credentials printed is no ExecCredential".to_owned()
+        }
+        _ => chain(error),
+    }
+}
+
+/// Whether nothing was asked, because there was nothing to show.
+fn no_credentials(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Auth(_)) || below(error).any(|error| error.is::<AuthError>())
+}
+
+/// Why the own probe of the API failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeReason {
+    /// There are no credentials to show: a plugin that makes them failed. The API was not asked.
+    Credentials,
+    /// The API answers, and does not take the credentials.
+    Unauthorized,
+    /// The API answers, and the role lacks the right.
+    Forbidden,
+    /// Whoever answers has a certificate that is not trusted.
+    Certificate,
+    /// The server asks for patience.
+    TooManyRequests,
+    /// The server failed, or is not ready.
+    ServerError,
+    /// The server refused for another reason.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// No connection, or it broke.
+    Connection,
+}
+
+impl ProbeReason {
+    /// Every reason.
+    pub const ALL: [Self; 9] = [
+        Self::Credentials,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Certificate,
+        Self::TooManyRequests,
+        Self::ServerError,
+        Self::Refused,
+        Self::Timeout,
+        Self::Connection,
+    ];
+
+    /// The word, as in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Credentials => "credentials",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Certificate => "certificate",
+            Self::TooManyRequests => "too_many_requests",
+            Self::ServerError => "server_error",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+/// One failure of the probe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProbeFailure {
+    /// Why, in one word.
+    pub reason: ProbeReason,
+    /// Why, for people; with the mend where there is one.
+    pub message: String,
+}
+
+impl ProbeFailure {
+    /// No answer within the limit.
+    pub(super) fn late(limit: std::time::Duration) -> Self {
+        Self { reason: ProbeReason::Timeout, message: format!("no answer within {} s", limit.as_secs_f64()) }
+    }
+
+    /// What the client's error means, of a `GET` of this path.
+    pub(super) fn of(error: &kube::Error, path: &str) -> Self {
+        let untrusted = |error: &(dyn std::error::Error + 'static)| {
+            matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+        };
+        match error {
+            kube::Error::Api(status) => Self::of_status(status, path),
+            _ if no_credentials(error) => Self { reason: ProbeReason::Credentials, message: words(error) },
+            _ if below(error).any(untrusted) => {
+                Self { reason: ProbeReason::Certificate, message: chain(error) }
+            }
+            _ => Self { reason: ProbeReason::Connection, message: chain(error) },
+        }
+    }
+
+    fn of_status(status: &Status, path: &str) -> Self {
+        let (reason, message) = match status.code {
+            401 => (ProbeReason::Unauthorized, format!("the credentials are not taken: {}", said(status))),
+            403 => (
+                ProbeReason::Forbidden,
+                format!(
+                    "may not get {path}: give its role the verb \"get\" on the URL {path} ({})",
+                    said(status)
+                ),
+            ),
+            429 => (ProbeReason::TooManyRequests, said(status).to_owned()),
+            500.. => (ProbeReason::ServerError, format!("{} {}", status.code, said(status))),
+            code => (ProbeReason::Refused, format!("{code} {}", said(status))),
+        };
+        Self { reason, message }
+    }
+}
+
+/// The error and what is below it. What an I/O error carries is no source of it.
 fn below<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error| {
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        carried.map_or_else(|| error.source(), |carried| Some(carried))
+    })
 }
 
 /// The error and what is below it, in words. The client's errors repeat what is below them; it is said once.
@@ -213,5 +346,17 @@ mod tests {
         }
         let words: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
         assert_eq!(words.len(), Reason::ALL.len());
+        for (code, reason) in [
+            (401, ProbeReason::Unauthorized),
+            (403, ProbeReason::Forbidden),
+            (404, ProbeReason::Refused),
+            (429, ProbeReason::TooManyRequests),
+            (500, ProbeReason::ServerError),
+            (503, ProbeReason::ServerError),
+        ] {
+            assert_eq!(ProbeFailure::of_status(&status(code, "x"), "/readyz").reason, reason);
+        }
+        let words: std::collections::BTreeSet<_> = ProbeReason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(words.len(), ProbeReason::ALL.len());
     }
 }

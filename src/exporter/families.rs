@@ -66,6 +66,8 @@ families! {
         "What is to be thought of a watched object, in the cluster that it is about; always 1, one series per object.";
     ApiUp = "cluster_api_up" Gauge []
         "Whether the cluster's API answered the exporter's own probe.";
+    ApiProbeFailed = "cluster_api_probe_failed" Gauge [reason]
+        "Why the exporter's own probe of the cluster's API failed: 1 for the reason, 0 for all others.";
     ApiLastSuccess = "cluster_api_last_success_timestamp" Gauge in seconds []
         "When the cluster's API last answered the exporter's own probe.";
     ApiProbeDuration = "cluster_api_probe_duration" Gauge in seconds []

@@ -266,6 +266,10 @@ impl<'a> One<'_, 'a> {
         let cluster = self.cluster;
         if let Some(up) = cluster.probe.up {
             self.put(Id::ApiUp, [], f64::from(up));
+            for reason in super::ProbeReason::ALL {
+                let failed = cluster.probe.failure.as_ref().is_some_and(|failure| failure.reason == reason);
+                self.put(Id::ApiProbeFailed, [reason.as_str().into()], f64::from(failed));
+            }
             self.put(Id::ApiProbeDuration, [], cluster.probe.took.as_secs_f64());
         }
         self.put_time(Id::ApiLastSuccess, [], cluster.probe.last_success);

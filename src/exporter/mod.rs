@@ -23,7 +23,7 @@ use tracing::error;
 
 pub use cluster::{Cluster, Collector, Probe, Source, State};
 pub use connect::{Access, Context, Error, RunnerPods};
-pub use failure::{Failure, Reason, Verb};
+pub use failure::{Failure, ProbeFailure, ProbeReason, Reason, Verb};
 
 use crate::{
     clock,
@@ -112,7 +112,7 @@ impl Exporter {
         let mut clusters = Vec::new();
         for (name, config) in settings.access.clusters().await? {
             let client = |config| {
-                Client::try_from(config).map_err(|error| Error::Client(name.clone(), failure::chain(&error)))
+                Client::try_from(config).map_err(|error| Error::Client(name.clone(), failure::words(&error)))
             };
             let (client, probe) = (client(config.clone())?, client(config)?);
             let cluster = Arc::new(Cluster::new(

@@ -8,7 +8,7 @@ use axum::http::{Request, header};
 use kube::Client;
 use tokio::time::{Instant, interval, timeout};
 
-use super::{cluster::Cluster, failure::chain};
+use super::{cluster::Cluster, failure::ProbeFailure};
 use crate::model::Timestamp;
 
 /// What is asked for. It says that the API server reaches its store, and it needs the credentials.
@@ -29,19 +29,18 @@ pub(super) async fn run(
         let began = Instant::now();
         let result = match timeout(limit, ask(&client)).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no answer within {} s", limit.as_secs_f64())),
+            Err(_) => Err(ProbeFailure::late(limit)),
         };
         cluster.probed(result, began.elapsed(), now());
     }
 }
 
-async fn ask(client: &Client) -> Result<(), String> {
+async fn ask(client: &Client) -> Result<(), ProbeFailure> {
     // Ends the connection with its answer, so that none is left in the client's pool.
     let request = Request::get(PATH).header(header::CONNECTION, "close").body(Vec::new());
-    let request = request.map_err(|error| error.to_string())?;
-    match client.request_text(request).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) => Err(format!("{} {}", status.code, status.message)),
-        Err(error) => Err(chain(&error)),
-    }
+    let answer = match request {
+        Ok(request) => client.request_text(request).await.map(drop),
+        Err(error) => Err(kube::Error::HttpError(error)),
+    };
+    answer.map_err(|error| ProbeFailure::of(&error, PATH))
 }

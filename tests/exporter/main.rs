@@ -9,6 +9,7 @@ mod interruptions;
 mod many;
 mod objects;
 mod odd;
+mod probe;
 mod refused;
 mod rights;
 mod start;
@@ -51,11 +52,17 @@ async fn exporter_as(
     ca: &Path,
     more: &[&str],
 ) -> Running {
+    let names: Vec<&str> = contexts.iter().map(|(name, ..)| *name).collect();
+    exporter_of(binary, &names, &kubeconfig(contexts, ca), more).await
+}
+
+/// The same with a kubeconfig, of which these contexts are used.
+async fn exporter_of(binary: &Path, contexts: &[&str], kubeconfig: &str, more: &[&str]) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("kubeconfig");
-    fs::write(&file, kubeconfig(contexts, ca)).unwrap();
+    fs::write(&file, kubeconfig).unwrap();
     let mut arguments = vec!["--kubeconfig".to_owned(), file.display().to_string()];
-    for (name, ..) in contexts {
+    for name in contexts {
         arguments.extend(["--context".to_owned(), (*name).to_owned()]);
     }
     arguments.extend(more.iter().map(|&argument| argument.to_owned()));

@@ -120,6 +120,10 @@ async fn the_shipped_roles_are_enough_and_no_more() {
     for (account, verb, resource) in &cases {
         if resource == "/readyz" {
             running.until("switchyard_cluster_api_up", &[("runner_cluster", account)], Some(0.0)).await;
+            let why = [("runner_cluster", account.as_str()), ("reason", "forbidden")];
+            running.until("switchyard_cluster_api_probe_failed", &why, Some(1.0)).await;
+            let said = "may not get /readyz: give its role the verb";
+            assert!(running.log().contains(said), "nobody said {said:?}:\n{}", running.log());
             continue;
         }
         running.collector_up(account, resource, false).await;

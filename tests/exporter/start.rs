@@ -51,7 +51,7 @@ async fn one_process_reads_several_clusters_and_a_dead_one_hides_no_other() {
 }
 
 /// How a start that cannot work ends.
-async fn refused(arguments: &[&str]) -> (i32, String) {
+pub(crate) async fn refused(arguments: &[&str]) -> (i32, String) {
     let mut command = tokio::process::Command::new(Path::new(env!("CARGO_BIN_EXE_switchyard")));
     command.arg("exporter").args(["--web.listen-address", "127.0.0.1:0"]).args(arguments);
     command
