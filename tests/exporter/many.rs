@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
-use switchyard_lab::kubernetes::Crds;
+use switchyard_lab::{kubernetes::Crds, tcp::Relay};
 
 use super::{BLUE, exporter, kubernetes, objects::application};
 
@@ -28,7 +28,8 @@ fn large(number: usize) -> Value {
 
 #[tokio::test]
 async fn five_thousand_applications_fit() {
-    let Some(kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
+    let Some(mut kubernetes) = kubernetes(&[Crds::ArgoCd]).await else { return };
+    let relay = Relay::start(kubernetes.address()).await.unwrap();
     kubernetes.namespace("argocd").await.unwrap();
     let began = Instant::now();
     stream::iter((0..MANY).map(|number| kubernetes.create(large(number))))
@@ -38,7 +39,7 @@ async fn five_thousand_applications_fit() {
         .unwrap();
     let written = began.elapsed();
 
-    let contexts = [(BLUE, kubernetes.address(), kubernetes.admin_token())];
+    let contexts = [(BLUE, relay.address(), kubernetes.admin_token())];
     let began = Instant::now();
     let mut running = exporter(&contexts, &kubernetes.ca_file(), &["--tools", "argocd"]).await;
     let all = [("kind", "Application"), ("verdict", "healthy")];
@@ -48,9 +49,7 @@ async fn five_thousand_applications_fit() {
     let page = running.exporter.metrics().await.unwrap();
     let scraped = began.elapsed();
 
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program(&mut running))).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let peak: u64 = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024;
+    let peak = peak(&mut running);
     println!(
         "{MANY} applications: written in {written:.1?}, read in {read:.1?}, one scrape of {} kB took {scraped:.1?}, \
          at most {peak} MiB resident",
@@ -63,6 +62,28 @@ async fn five_thousand_applications_fit() {
     one["status"]["health"]["status"] = json!("Degraded");
     kubernetes.apply(&one).await.unwrap();
     running.judged(&one, "unhealthy", "degraded").await;
+
+    // The API forgets the past: all is listed again, while what is known is kept until the new list is whole.
+    relay.cut();
+    kubernetes.apply(&large(MANY)).await.unwrap();
+    kubernetes.compact().await.unwrap();
+    kubernetes.kill9().await.unwrap();
+    kubernetes.restart().await.unwrap();
+    let before = running.errors(BLUE, "applications", "gone").await;
+    relay.mend();
+    running.judged(&large(MANY), "healthy", "ok").await;
+    running.until("switchyard_object_verdict", &all, Some(MANY as f64)).await;
+    assert!(running.errors(BLUE, "applications", "gone").await > before, "it was not listed again");
+    let peak = self::peak(&mut running);
+    println!("listed again: at most {peak} MiB resident");
+    assert!(peak < BOUND_MIB, "{peak} MiB");
+}
+
+/// The most memory that the exporter ever had resident, in MiB.
+fn peak(running: &mut super::Running) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program(running))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
 
 /// The exporter itself: the process of the laboratory becomes it.
