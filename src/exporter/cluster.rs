@@ -22,6 +22,9 @@ use crate::{
 /// Whole pages of a cluster's lists in memory at once: all its lists may start together.
 pub(super) const PAGES: usize = 4;
 
+/// A time of day that moved by this much against the clock that nobody can set was set.
+const SET: SignedDuration = SignedDuration::from_secs(1);
+
 /// One thing that is watched: a kind, everywhere or in one namespace, all or by labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -90,6 +93,8 @@ pub struct State {
     pub history: History,
     /// The own probe.
     pub probe: Probe,
+    /// When it was looked at last.
+    looked: Option<Moment>,
     /// Something changed since the last look.
     changed: bool,
     /// By source, like its standings.
@@ -190,7 +195,13 @@ impl Cluster {
             state.snapshot.set_state(kind, known);
         }
         state.changed = false;
+        let before = state.looked.replace(now);
         let State { snapshot, history, .. } = &mut *state;
+        // Clocks of machines are nudged all the time; what is more was set.
+        let set = before.map(|before| now.set_since(before));
+        if let Some(by) = set.filter(|by| by.abs() >= SET) {
+            history.clock_was_set(by);
+        }
         history.fold(snapshot, &self.destinations, now.wall);
         collectors
     }
@@ -366,15 +377,63 @@ mod tests {
     use super::*;
     use crate::model::BootTime;
 
-    #[test]
-    fn silence_is_measured_by_a_clock_that_nobody_can_set() {
+    /// A moment of the machine, with the time of day set by so many seconds.
+    fn at(boot: u64, set_by: i64) -> Moment {
+        let wall = Timestamp::from_second(1_700_000_000 + boot.cast_signed() + set_by).unwrap();
+        Moment { wall, boot: BootTime::new(Duration::from_secs(boot)) }
+    }
+
+    fn cluster() -> Cluster {
         let source = Source { kind: Kind::Application, namespace: None, labels: None, fleet: None };
         let stale_after = SignedDuration::from_secs(180);
-        let cluster = Cluster::new("blue".to_owned(), vec![source], stale_after, Destinations::default());
-        let at = |boot: u64, set_by: i64| Moment {
-            wall: Timestamp::from_second(1_700_000_000 + boot.cast_signed() + set_by).unwrap(),
-            boot: BootTime::new(Duration::from_secs(boot)),
+        Cluster::new("blue".to_owned(), vec![source], stale_after, Destinations::default())
+    }
+
+    #[test]
+    fn convergence_is_measured_by_a_clock_that_nobody_can_set() {
+        let app = |revision: &str, sync: &str| -> Seen {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+                "metadata": { "name": "shop", "namespace": "argocd" },
+                "spec": { "source": { "repoURL": "https://git.example.com/apps.git", "targetRevision": "main" },
+                    "syncPolicy": { "automated": {} } },
+                "status": { "sync": { "status": sync, "revision": revision }, "health": { "status": "Healthy" },
+                    "reconciledAt": "2026-11-21T03:00:00Z" },
+            }))
+            .unwrap()
         };
+        for set_by in [-86_400, -3600, -10, 0, 10, 3600, 86_400] {
+            let cluster = cluster();
+            for event in [Event::Init, Event::InitApply(app("a", "Synced")), Event::InitDone] {
+                cluster.take(0, &event, at(1000, 0));
+            }
+            cluster.followed(0, at(1000, 0));
+            let seen = |event: Option<Event<Seen>>, now: Moment| {
+                if let Some(event) = event {
+                    cluster.take(0, &event, now);
+                }
+                cluster.look(now);
+                let state = cluster.read();
+                let (_, convergence) = state.history.convergence().next().expect("the application's source");
+                (
+                    convergence.open.map(|open| now.wall.duration_since(open).as_secs()),
+                    convergence.last.map(|last| last.as_secs()),
+                )
+            };
+            assert_eq!(seen(None, at(1000, 0)), (None, None));
+            assert_eq!(seen(Some(Event::Apply(app("b", "OutOfSync"))), at(1010, 0)), (Some(0), None));
+            assert_eq!(seen(None, at(1040, set_by)), (Some(30), None), "set by {set_by} s");
+            assert_eq!(
+                seen(Some(Event::Apply(app("b", "Synced"))), at(1070, set_by)),
+                (None, Some(60)),
+                "set by {set_by} s"
+            );
+        }
+    }
+
+    #[test]
+    fn silence_is_measured_by_a_clock_that_nobody_can_set() {
+        let cluster = cluster();
         for event in [Event::Init, Event::InitDone] {
             cluster.take(0, &event, at(1000, 0));
         }

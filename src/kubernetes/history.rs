@@ -153,6 +153,15 @@ impl History {
         }
     }
 
+    /// The time of day was set forward by so much: what is under way has begun that much later by it.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        let moved = |at: Timestamp| at.checked_add(by).unwrap_or(at);
+        for course in self.sources.values_mut() {
+            course.open = course.open.map(moved);
+            course.first_seen = course.first_seen.map(moved);
+        }
+    }
+
     /// How long revisions take, by source.
     pub fn convergence(&self) -> impl Iterator<Item = (&SourceKey, Convergence)> {
         self.sources.iter().map(|(key, c)| (key, Convergence { last: c.last, open: c.open }))

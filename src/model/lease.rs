@@ -42,6 +42,12 @@ impl Moment {
         let past = self.boot >= earlier.boot;
         past.then(|| SignedDuration::try_from(self.boot.since(earlier.boot)).unwrap_or(SignedDuration::MAX))
     }
+
+    /// How far the time of day was set forward since `earlier`; negative where it was set back.
+    pub fn set_since(self, earlier: Self) -> SignedDuration {
+        let passed = self.since(earlier).unwrap_or(SignedDuration::ZERO);
+        self.wall.duration_since(earlier.wall).saturating_sub(passed)
+    }
 }
 
 /// The number of one process's time as leader. It only grows; every decision and every row of the journal carries it.
