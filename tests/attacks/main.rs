@@ -9,5 +9,6 @@ mod protocols;
 #[expect(dead_code, reason = "most of it is for the tests of all else that the program serves")]
 mod stage;
 #[path = "../serve/standins.rs"]
+#[expect(dead_code, reason = "as above")]
 mod standins;
 mod storm;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path, process::Stdio};
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use switchyard::config;
 use switchyard_lab::{
@@ -13,6 +13,7 @@ use switchyard_lab::{
 
 use crate::{
     stage::{API_TOKEN, BINARY, READ_TOKEN, WEBHOOK_TOKEN, alert, message},
+    standins::Form,
     tls::{PASSWORD, Tls, hash},
 };
 
@@ -52,6 +53,7 @@ async fn no_secret_is_shown_at_any_level_in_any_answer_or_error() {
     let settings = &mut tls.stage.settings;
     settings["prometheus"]["token_file"] = prometheus;
     settings["alertmanager"]["token_file"] = alertmanager;
+    settings["alertmanager"]["poll"] = json!("1s");
     settings["api"]["read_token_file"] = read;
     settings["web"] =
         json!({ "url": tls.base, "ca_file": "ca.pem", "user": "ali", "password_file": password });
@@ -100,18 +102,58 @@ async fn no_secret_is_shown_at_any_level_in_any_answer_or_error() {
             shown.push_str(&answer.text().await.unwrap());
         }
     }
-    // GitLab refuses, and shows the request as some proxies do.
-    let body = format!("<html>Authorization: Bearer {}</html>", tls.stage.gitlab_token);
-    tls.stage.gitlab.admin().fault(Fault::new(Match::any(), Kind::Status { status: 401, body }));
-    until(PATIENCE, "GitLab refuses", async || {
-        let answer =
-            tls.client.get(format!("{}/api/v1/fleets", tls.base)).bearer_auth(READ_TOKEN).send().await?;
-        let text = answer.text().await?;
-        anyhow::ensure!(text.contains("answered 401"), "{text}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    // Prometheus and Alertmanager refuse, and show the request as some proxies do.
+    for (status, form, of_prometheus) in [
+        (StatusCode::UNAUTHORIZED, Form::Html, "HTTP 401, and not Prometheus"),
+        (StatusCode::FORBIDDEN, Form::Json, "forbidden: Authorization: Bearer [token] is refused"),
+    ] {
+        tls.stage.standins.says().refusal = Some((status, form));
+        let of_alertmanager = format!("HTTP {}: ", status.as_u16());
+        until(PATIENCE, &format!("both refuse with {status}"), async || {
+            let log = tls.stage.log("switchyard");
+            for part in [of_prometheus, &of_alertmanager] {
+                anyhow::ensure!(log.contains(part), "no {part}");
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+        shown.push_str(&run(&tls, &["check"], &[]).await);
+        shown.push_str(&run(&tls, &["explain"], &[]).await);
+        // An Alertmanager that stays away is told of once: it answers before it refuses again. Its second answer shows that
+        // the first was noted.
+        let before = {
+            let mut says = tls.stage.standins.says();
+            says.refusal = None;
+            says.polls
+        };
+        until(PATIENCE, "Alertmanager answers again", async || {
+            let polls = tls.stage.standins.says().polls;
+            anyhow::ensure!(polls >= before + 2, "{polls} polls, {before} before");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    }
+    assert!(shown.contains("Bearer [token] is refused"), "what they say is shown, without the credential");
+    // So does GitLab.
+    let html = format!("<html>Authorization: Bearer {}</html>", tls.stage.gitlab_token);
+    let own = json!({ "error": "insufficient_scope", "message": html }).to_string();
+    for (status, body) in [(401, html), (403, own)] {
+        tls.stage.gitlab.admin().clear_faults();
+        tls.stage.gitlab.admin().fault(Fault::new(Match::any(), Kind::Status { status, body }));
+        until(PATIENCE, "GitLab refuses", async || {
+            let answer =
+                tls.client.get(format!("{}/api/v1/fleets", tls.base)).bearer_auth(READ_TOKEN).send().await?;
+            let text = answer.text().await?;
+            anyhow::ensure!(text.contains(&format!("answered {status}")), "{text}");
+            shown.push_str(&text);
+            Ok(())
+        })
+        .await
+        .unwrap();
+        shown.push_str(&run(&tls, &["check"], &[]).await);
+    }
     let web = tls.stage.dir().join("web.yml").display().to_string();
     for args in [
         &["check", "--web.config.file", &web][..],
@@ -124,6 +166,12 @@ async fn no_secret_is_shown_at_any_level_in_any_answer_or_error() {
     ] {
         shown.push_str(&run(&tls, args, &[]).await);
     }
+    // A story that takes its fleets from this configuration.
+    let story =
+        tls.stage.secret("day.story", "config switchyard.toml\nfleet rnd\nat 1m kill blue\nat 10m end\n");
+    let played = run(&tls, &["simulate", &story.display().to_string()], &[]).await;
+    assert!(played.contains("exit status: 0") && played.contains("kill blue"), "{played}");
+    shown.push_str(&played);
     let loaded = config::load(&tls.stage.dir().join("switchyard.toml"), []).unwrap();
     writeln!(shown, "{loaded:?}").unwrap();
     writeln!(shown, "{:?}", config::load_web(Path::new(&web)).0).unwrap();
@@ -158,6 +206,10 @@ async fn no_secret_is_shown_at_any_level_in_any_answer_or_error() {
     shown.push_str(&run(&tls, &["serve"], &[]).await);
     let _ = process.terminate(PATIENCE).await;
     shown.push_str(&tls.stage.log("switchyard"));
+    let stored = std::fs::read(tls.stage.database()).unwrap();
+    let stored = String::from_utf8_lossy(&stored);
+    assert!(stored.contains("runner_cluster"), "the alert is in it");
+    shown.push_str(&stored);
 
     let mut secrets = Secrets::default();
     secrets.add("GitLab", &tls.stage.gitlab_token);

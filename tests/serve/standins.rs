@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
 use serde_json::{Value, json};
@@ -25,6 +25,15 @@ pub(crate) struct Says {
     pub(crate) polls: u64,
     /// Every credential that was seen.
     pub(crate) credentials: Vec<String>,
+    /// Every question is refused with this status and a page that shows the credential, as some proxies do: in HTML, or
+    /// in Prometheus' own form.
+    pub(crate) refusal: Option<(StatusCode, Form)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Form {
+    Html,
+    Json,
 }
 
 /// Both at one address.
@@ -57,15 +66,29 @@ impl StandIns {
         self.says.lock().unwrap()
     }
 
-    fn note(&self, headers: &HeaderMap) {
-        if let Some(value) = headers.get("authorization") {
-            self.says().credentials.push(value.to_str().unwrap().to_owned());
+    /// Notes the credential, and refuses if it is to.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+        let credential = headers.get("authorization").map_or("", |value| value.to_str().unwrap());
+        let mut says = self.says();
+        if !credential.is_empty() {
+            says.credentials.push(credential.to_owned());
         }
+        let Some((status, form)) = says.refusal else { return Ok(()) };
+        let text = format!("Authorization: {credential} is refused");
+        Err((
+            status,
+            match form {
+                Form::Html => format!("<html><body>{text}</body></html>"),
+                Form::Json => json!({"status": "error", "errorType": "forbidden", "error": text}).to_string(),
+            },
+        ))
     }
 }
 
-async fn query(State(both): State<StandIns>, headers: HeaderMap, body: String) -> Json<Value> {
-    both.note(&headers);
+type Answer<T> = Result<Json<T>, (StatusCode, String)>;
+
+async fn query(State(both): State<StandIns>, headers: HeaderMap, body: String) -> Answer<Value> {
+    both.admit(&headers)?;
     let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     let now = Live::clock().as_millisecond() as f64 / 1e3;
     let asked = form["query"].as_str();
@@ -83,19 +106,19 @@ async fn query(State(both): State<StandIns>, headers: HeaderMap, body: String) -
             Some(json!({"metric": {"runner_cluster": cluster}, "value": [now, value(*well)?.to_string()]}))
         })
         .collect();
-    Json(json!({"status": "success", "data": {"resultType": "vector", "result": rows}}))
+    Ok(Json(json!({"status": "success", "data": {"resultType": "vector", "result": rows}})))
 }
 
-async fn alerts(State(both): State<StandIns>, headers: HeaderMap) -> Json<Vec<Value>> {
-    both.note(&headers);
+async fn alerts(State(both): State<StandIns>, headers: HeaderMap) -> Answer<Vec<Value>> {
+    both.admit(&headers)?;
     let mut says = both.says();
     says.polls += 1;
-    Json(says.alerts.clone())
+    Ok(Json(says.alerts.clone()))
 }
 
-async fn status(State(both): State<StandIns>, headers: HeaderMap) -> Json<Value> {
-    both.note(&headers);
-    Json(
+async fn status(State(both): State<StandIns>, headers: HeaderMap) -> Answer<Value> {
+    both.admit(&headers)?;
+    Ok(Json(
         json!({"versionInfo": {"version": "0.28.0"}, "cluster": {"status": "ready"}, "uptime": "2026-01-01T00:00:00Z"}),
-    )
+    ))
 }
