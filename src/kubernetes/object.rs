@@ -94,10 +94,14 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Whether Velero's sync brought it from the bucket: then its object was made after it had begun. Not known of what
-    /// never began, which nothing brings.
+    /// Whether Velero's sync brought it from the bucket: then its object was made after it had ended. Not after it had
+    /// begun: that is the same second for an own one, by two clocks. Not known of what has no end.
     pub(super) fn was_brought(&self, object: &Object) -> Option<bool> {
-        Some(object.created? > self.started?)
+        match self.phase.as_deref() {
+            // Nothing was uploaded.
+            Some("Failed" | "FailedValidation") => Some(false),
+            _ => Some(object.created? > self.completed?),
+        }
     }
 }
 

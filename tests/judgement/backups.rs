@@ -126,6 +126,48 @@ fn what_a_person_says_of_a_schedule_counts() {
     assert_eq!(old.judge(DAILY).reason, Reason::Ok);
 }
 
+/// The API server says when an object was made, Velero when it began and ended: two clocks, and often one second.
+#[test]
+fn who_made_a_backup_is_told_by_its_end() {
+    let mut given_up = scene();
+    given_up.remove(DAILY);
+    for began in ["2026-11-20T02:00:42Z", "2026-11-20T02:00:43Z", "2026-11-20T02:00:44Z", "2026-11-20T02:00:46Z"] {
+        given_up.set(OLDER, "/status/startTimestamp", json!(began));
+        assert_eq!(
+            rows(&given_up),
+            [row("daily", "default", Standing::Retired, NEWEST, None)],
+            "its object was made at 02:00:44, and it began at {began}"
+        );
+    }
+    // One that took no second, and one that the sync brought as soon as it was there.
+    for (made, standing) in
+        [("2026-11-20T02:03:10Z", Standing::Retired), ("2026-11-20T02:03:11Z", Standing::Elsewhere)]
+    {
+        given_up.set(OLDER, "/metadata/creationTimestamp", json!(made));
+        assert_eq!(rows(&given_up), [row("daily", "default", standing, NEWEST, None)], "made at {made}");
+    }
+    // Without an end nobody knows.
+    given_up.set(OLDER, "/metadata/creationTimestamp", json!("2026-11-20T02:00:44Z"));
+    given_up.set(OLDER, "/status/completionTimestamp", Value::Null);
+    assert_eq!(rows(&given_up), [row("daily", "default", Standing::Elsewhere, NEWEST, None)]);
+
+    // The judgement of a schedule whose location cannot be written tells its own the same way.
+    let mut own = scene();
+    own.set(PLACE, "/spec/accessMode", json!("ReadOnly"));
+    for began in ["2026-11-21T02:00:42Z", "2026-11-21T02:00:46Z"] {
+        own.set(BACKUP, "/status/startTimestamp", json!(began));
+        own.set(BACKUP, "/status/phase", json!("PartiallyFailed"));
+        assert_eq!(own.judge(DAILY).reason, Reason::LastBackupFailed, "it began at {began}");
+    }
+    // What failed was never uploaded, so nothing brought it, whatever the clocks say.
+    own.set(BACKUP, "/status/completionTimestamp", json!("2026-11-21T02:00:42Z"));
+    own.set(BACKUP, "/status/phase", json!("Failed"));
+    assert_eq!(own.judge(DAILY).reason, Reason::LastBackupFailed);
+    own.set(BACKUP, "/status/phase", json!("Completed"));
+    own.remove(OLDER);
+    assert_eq!(own.judge(DAILY).reason, Reason::NoCompletedBackup, "its object was made after it had ended");
+}
+
 /// One GitOps repository gives every cluster the same schedule, and each reads the other's bucket.
 #[test]
 fn the_same_schedule_in_another_cluster_is_another_one() {

@@ -251,7 +251,7 @@ fn what_a_schedule_cannot_write_is_its_own_failure() {
     }));
     let judged = scene.judge(DAILY);
     assert_eq!(judged.reason, Reason::LastBackupFailed, "{}", judged.sentence);
-    // Also where the sync brings those of another cluster, made here after they had begun.
+    // Also where the sync brings those of another cluster, made here after they had ended.
     scene.set(OLDER, "/metadata/creationTimestamp", json!("2026-11-20T02:04:00Z"));
     assert_eq!(scene.judge(DAILY).reason, Reason::LastBackupFailed);
     scene.set(BACKUP, "/status/phase", json!("Failed"));
