@@ -154,28 +154,6 @@ impl<'a> Samples<'a> {
     }
 }
 
-/// What tells the stores of backups apart, over clusters too: two stores may have buckets of one name. An address that
-/// only means something inside a cluster is another store in each.
-fn store(cluster: &str, location: &Location) -> String {
-    let Location { provider, bucket, prefix, endpoint, .. } = location;
-    let provider = provider.strip_prefix("velero.io/").unwrap_or(provider);
-    let endpoint = endpoint.to_ascii_lowercase();
-    let endpoint = match endpoint.split_once("://") {
-        Some(("https", rest)) => format!("https://{}", rest.strip_suffix(":443").unwrap_or(rest)),
-        Some(("http", rest)) => format!("http://{}", rest.strip_suffix(":80").unwrap_or(rest)),
-        _ => endpoint,
-    };
-    let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
-    let host = host.split(['/', ':']).next().unwrap_or_default();
-    let inside = !host.is_empty()
-        && (!host.contains('.')
-            || host.ends_with(".svc")
-            || host.contains(".svc.")
-            || host.starts_with("127."));
-    let scope = if inside { format!("{cluster}/") } else { String::new() };
-    format!("{provider}:{scope}{endpoint}/{bucket}/{prefix}")
-}
-
 /// How many locations may write to a store.
 fn writers(clusters: &[View<'_>]) -> BTreeMap<String, usize> {
     let mut writers = BTreeMap::new();
@@ -184,7 +162,7 @@ fn writers(clusters: &[View<'_>]) -> BTreeMap<String, usize> {
             if let Detail::Location(location) = &object.detail
                 && !location.read_only
             {
-                *writers.entry(store(cluster.name, location)).or_default() += 1;
+                *writers.entry(location.store(cluster.name)).or_default() += 1;
             }
         }
     }
@@ -387,7 +365,7 @@ impl<'a> One<'_, 'a> {
         }
         for row in rows {
             let place = kubernetes::location(self.cluster.snapshot, row.namespace, row.location);
-            let store = place.map_or(String::new(), |place| store(self.cluster.name, place));
+            let store = place.map_or(String::new(), |place| place.store(self.cluster.name));
             let key = || -> [Text<'a>; 6] {
                 let [namespace, schedule, location, bucket, prefix] =
                     [row.namespace, row.schedule, row.location, row.bucket, row.prefix].map(Text::from);
@@ -408,7 +386,7 @@ impl<'a> One<'_, 'a> {
     fn location(&mut self, object: &'a Object, location: &'a Location, writers: &BTreeMap<String, usize>) {
         let labels = || -> [Text<'a>; 2] { [object.namespace.as_str().into(), object.name.as_str().into()] };
         let [namespace, name] = labels();
-        let store = store(self.cluster.name, location);
+        let store = location.store(self.cluster.name);
         let info = [
             namespace,
             name,

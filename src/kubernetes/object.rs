@@ -153,6 +153,30 @@ pub struct Location {
     pub default: bool,
 }
 
+impl Location {
+    /// What tells the stores of backups apart, over clusters too: two stores may have buckets of one name. An address that
+    /// only means something inside a cluster is another store in each.
+    pub fn store(&self, cluster: &str) -> String {
+        let Self { provider, bucket, prefix, endpoint, .. } = self;
+        let provider = provider.strip_prefix("velero.io/").unwrap_or(provider);
+        let endpoint = endpoint.to_ascii_lowercase();
+        let endpoint = match endpoint.split_once("://") {
+            Some(("https", rest)) => format!("https://{}", rest.strip_suffix(":443").unwrap_or(rest)),
+            Some(("http", rest)) => format!("http://{}", rest.strip_suffix(":80").unwrap_or(rest)),
+            _ => endpoint,
+        };
+        let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        let inside = !host.is_empty()
+            && (!host.contains('.')
+                || host.ends_with(".svc")
+                || host.contains(".svc.")
+                || host.starts_with("127."));
+        let scope = if inside { format!("{cluster}/") } else { String::new() };
+        format!("{provider}:{scope}{endpoint}/{bucket}/{prefix}")
+    }
+}
+
 /// A Velero restore.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Restore {

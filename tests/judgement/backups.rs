@@ -131,7 +131,9 @@ fn what_a_person_says_of_a_schedule_counts() {
 fn who_made_a_backup_is_told_by_its_end() {
     let mut given_up = scene();
     given_up.remove(DAILY);
-    for began in ["2026-11-20T02:00:42Z", "2026-11-20T02:00:43Z", "2026-11-20T02:00:44Z", "2026-11-20T02:00:46Z"] {
+    for began in
+        ["2026-11-20T02:00:42Z", "2026-11-20T02:00:43Z", "2026-11-20T02:00:44Z", "2026-11-20T02:00:46Z"]
+    {
         given_up.set(OLDER, "/status/startTimestamp", json!(began));
         assert_eq!(
             rows(&given_up),

@@ -80,6 +80,17 @@ fn two_writers_on_one_bucket_and_prefix_are_not_well() {
     for what in [PLACE, "BackupStorageLocation/second"] {
         assert_eq!(scene.judge(what).reason, Reason::TwoWriters);
     }
+    // The same place, written otherwise.
+    let mut otherwise = scene.clone();
+    otherwise.set("BackupStorageLocation/second", "/spec/provider", json!("velero.io/aws"));
+    otherwise.set("BackupStorageLocation/second", "/spec/config/s3Url", json!("https://S3.example.com:443/"));
+    assert_eq!(otherwise.judge(PLACE).reason, Reason::TwoWriters);
+    otherwise.set("BackupStorageLocation/second", "/spec/config/s3Url", json!("https://s4.example.com"));
+    assert_eq!(otherwise.judge(PLACE).reason, Reason::Ok);
+    // It is not the alert about two writers that says that nothing is read from the bucket.
+    let mut still = scene.clone();
+    still.set(PLACE, "/status/lastSyncedTime", json!("2026-11-21T02:00:00Z"));
+    assert_eq!(still.judge(PLACE).reason, Reason::SyncStale);
     let mut other = scene.clone();
     other.set("BackupStorageLocation/second", "/spec/objectStorage/prefix", json!("green"));
     assert_eq!(other.judge(PLACE).reason, Reason::Ok);
@@ -88,6 +99,43 @@ fn two_writers_on_one_bucket_and_prefix_are_not_well() {
     for what in [PLACE, "BackupStorageLocation/second"] {
         assert_eq!(scene.judge(what).reason, Reason::Ok);
     }
+}
+
+#[test]
+fn two_writers_hide_nothing_that_is_wrong_with_a_schedule() {
+    let mut shared = scene();
+    shared.copy(PLACE, "second");
+    let judged = shared.judge(DAILY);
+    assert_eq!(judged.reason, Reason::LocationUnhealthy);
+    assert!(judged.sentence.contains("writes to the same bucket and prefix"), "{}", judged.sentence);
+    let after = |changes: &dyn Fn(&mut Scene)| {
+        let mut changed = shared.clone();
+        changes(&mut changed);
+        changed.judge(DAILY).reason
+    };
+    for (phase, reason) in [
+        ("Failed", Reason::LastBackupFailed),
+        ("PartiallyFailed", Reason::LastBackupFailed),
+        ("InProgress", Reason::LocationUnhealthy),
+    ] {
+        let changed = after(&|scene| {
+            scene.set(BACKUP, "/status/phase", json!(phase));
+        });
+        assert_eq!(changed, reason, "{phase}");
+    }
+    let overdue = after(&|scene| {
+        scene.set(DAILY, "/status/lastBackup", json!("2026-11-20T02:00:44Z"));
+    });
+    assert_eq!(overdue, Reason::Overdue);
+    let none = after(&|scene| {
+        scene.remove(BACKUP).remove(OLDER);
+    });
+    assert_eq!(none, Reason::NoCompletedBackup);
+    // A location that cannot be used comes first, as ever.
+    let failed = |scene: &mut Scene| {
+        scene.set(BACKUP, "/status/phase", json!("Failed")).set(PLACE, "/status/phase", json!("Unavailable"));
+    };
+    assert_eq!(after(&failed), Reason::LocationUnhealthy);
 }
 
 #[test]

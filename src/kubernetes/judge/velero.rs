@@ -38,10 +38,18 @@ pub(super) fn location(object: &Object, location: &Location, at: &At<'_>) -> Jud
         Some("Unavailable") => return Judgement::new(Reason::Unavailable, "the bucket cannot be listed"),
         Some(other) => return unknown_word("status.phase", other),
     }
-    if let Some(other) = other_writer(object, location, at) {
-        let text = format!("{}/{} writes to the same bucket and prefix", other.namespace, other.name);
-        return Judgement::new(Reason::TwoWriters, text);
+    let synced = sync(location, at);
+    match other_writer(object, location, at) {
+        // What is wrong with the location itself comes first: the alert about locations leaves two writers out.
+        Some(other) if synced.verdict == Verdict::Healthy => {
+            let text = format!("{}/{} writes to the same bucket and prefix", other.namespace, other.name);
+            Judgement::new(Reason::TwoWriters, text)
+        }
+        _ => synced,
     }
+}
+
+fn sync(location: &Location, at: &At<'_>) -> Judgement {
     let sync = location.sync_period.unwrap_or(at.limits.location_interval);
     if sync.is_zero() {
         return ok("the bucket can be listed; backups are not read from it, as spec.backupSyncPeriod says");
@@ -57,14 +65,15 @@ pub(super) fn location(object: &Object, location: &Location, at: &At<'_>) -> Jud
 }
 
 fn other_writer<'a>(object: &Object, location: &Location, at: &At<'a>) -> Option<&'a Object> {
-    let place = |l: &Location| (l.provider.clone(), l.bucket.clone(), l.prefix.clone(), l.endpoint.clone());
+    // All of them are in one cluster, whose name does not matter here.
+    let store = location.store("");
     if location.read_only {
         return None;
     }
     at.related.of(Kind::BackupStorageLocation).find(|other| {
         let same = other.namespace == object.namespace && other.name == object.name;
         let Detail::Location(theirs) = &other.detail else { return false };
-        !same && !theirs.read_only && place(theirs) == place(location)
+        !same && !theirs.read_only && theirs.store("") == store
     })
 }
 
@@ -72,9 +81,8 @@ fn all_seen(kind: Kind, at: &At<'_>) -> bool {
     at.related.is_whole(kind)
 }
 
-/// What is wrong with the location that is used; `None` when it is well, or nothing is known of it.
-fn location_trouble(location: &Object, at: &At<'_>) -> Option<Judgement> {
-    let judged = at.judge(location);
+/// What is wrong with the location that is used, as it was judged; `None` when it is well.
+fn location_trouble(location: &Object, judged: Judgement) -> Option<Judgement> {
     let reason = match judged.verdict {
         Verdict::Healthy => return None,
         Verdict::Unhealthy => Reason::LocationUnhealthy,
@@ -203,7 +211,7 @@ pub(super) fn backup(object: &Object, backup: &Backup, at: &At<'_>) -> Judgement
         Some(course) => while_it_runs(course, location.into_iter(), at),
         None => {
             let trouble = match location {
-                Some(location) => location_trouble(location, at),
+                Some(location) => location_trouble(location, at.judge(location)),
                 None if all_seen(Kind::BackupStorageLocation, at) => {
                     Some(location_missing(backup.location.as_deref()))
                 }
@@ -271,17 +279,29 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
     let name = schedule.location.as_deref();
     match at.related.location(&object.namespace, name) {
         Some(location) => {
-            if let Some(trouble) = location_trouble(location, at) {
-                return trouble;
+            let judged = at.judge(location);
+            let usable = judged.reason == Reason::TwoWriters;
+            match location_trouble(location, judged) {
+                Some(trouble) if !usable => trouble,
+                trouble => {
+                    // Two writers may both make backups: what is wrong with those comes first.
+                    let own = runs(object, schedule, &due, interval, at);
+                    let well = matches!(own.verdict, Verdict::Healthy | Verdict::Progressing);
+                    trouble.filter(|_| well).unwrap_or(own)
+                }
             }
         }
-        None if all_seen(Kind::BackupStorageLocation, at) => return location_missing(name),
+        None if all_seen(Kind::BackupStorageLocation, at) => location_missing(name),
         None => {
             let text =
                 "its BackupStorageLocation was not looked at, so nothing says that the Velero server lives";
-            return Judgement::new(Reason::RelatedUnseen, text);
+            Judgement::new(Reason::RelatedUnseen, text)
         }
     }
+}
+
+/// Whether a schedule whose location can be used runs, and what came of it.
+fn runs(object: &Object, schedule: &Schedule, due: &Due, interval: SignedDuration, at: &At<'_>) -> Judgement {
     if let KindState::Failed(why) = at.related.state(Kind::Backup) {
         let text = format!("backups cannot be read, and what is known of them may be old: {why}");
         return Judgement::new(Reason::RelatedUnseen, text);
