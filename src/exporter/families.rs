@@ -93,7 +93,7 @@ families! {
     BackupsStuck = "velero_backups_stuck" Gauge [namespace, schedule]
         "Backups that run or wait for too long.";
     BackupsVanished = "velero_backups_vanished" Counter [namespace, schedule, location]
-        "Backups that could be restored and are gone, neither expired nor deleted.";
+        "Backups that could be restored and are gone, neither expired nor deleted here.";
     SchedulePaused = "velero_schedule_paused" Gauge [namespace, schedule]
         "Whether a person stopped the schedule.";
     ScheduleInterval = "velero_schedule_interval" Gauge in seconds [namespace, schedule]
@@ -114,7 +114,7 @@ families! {
     LocationBackups = "velero_backup_location_backups" Gauge [namespace, location]
         "Backups in the location that can be restored; absent until the exporter has seen one there.";
     LocationEmptied = "velero_backup_location_emptied" Gauge [namespace, location]
-        "Whether all backups vanished from the location, neither expired nor deleted, and none came since.";
+        "Whether all backups vanished from the location, neither expired nor deleted here, and none came since.";
     Restores = "velero_restores" Gauge [namespace, phase]
         "Restores by phase.";
 

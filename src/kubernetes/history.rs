@@ -177,7 +177,7 @@ impl History {
         self.sources.iter().map(|(key, course)| (key, &course.took))
     }
 
-    /// Backups that could be restored and are gone, neither expired nor deleted.
+    /// Backups that could be restored and are gone, neither expired nor deleted here.
     pub fn vanished(&self) -> impl Iterator<Item = (&Vanished, u64)> {
         self.vanished.iter().map(|(key, count)| (key, *count))
     }
