@@ -15,7 +15,8 @@ pub struct Reading {
     pub started: Option<Timestamp>,
     /// How many jobs the process may run at once.
     pub concurrent: Option<f64>,
-    /// Per `[[runners]]` section, by the label `runner`: the start of its token.
+    /// Per `[[runners]]` section, by the label `runner`: the start of its token. Also those that were taken out of the
+    /// configuration: see [`Reading::configured`].
     pub sections: BTreeMap<String, Section>,
 }
 
@@ -30,8 +31,8 @@ pub struct Section {
     pub feed_failures: Option<f64>,
     /// Jobs that run.
     pub jobs: f64,
-    /// How many jobs it may run at once; 0: no limit of its own.
-    pub limit: f64,
+    /// How many jobs it may run at once; 0: no limit of its own. Absent of a section that is configured no more.
+    pub limit: Option<f64>,
     /// Requests for a job that wait for an answer.
     pub in_flight: f64,
     /// How often a request was not made because one waits already.
@@ -76,6 +77,15 @@ impl Reading {
         }
     }
 
+    /// The sections that the runner's configuration has. Counters stay on the page until the process ends, also those of a
+    /// section that was taken out of the configuration, or whose token was renewed: that gives it another label. A
+    /// runner writes `gitlab_runner_limit` from the configuration that it has at the moment; where it writes none,
+    /// every section counts.
+    pub fn configured(&self) -> impl Iterator<Item = (&String, &Section)> {
+        let told = self.sections.values().any(|section| section.limit.is_some());
+        self.sections.iter().filter(move |(_, section)| !told || section.limit.is_some())
+    }
+
     fn take(&mut self, sample: &Sample<'_>) {
         let value = sample.value;
         if !value.is_finite() {
@@ -111,7 +121,7 @@ impl Reading {
             "gitlab_runner_worker_feeds_total" => add(&mut section.feeds),
             "gitlab_runner_worker_feed_failures_total" => add(&mut section.feed_failures),
             "gitlab_runner_jobs" => section.jobs += value,
-            "gitlab_runner_limit" => section.limit = value,
+            "gitlab_runner_limit" => section.limit = Some(value),
             "gitlab_runner_request_concurrency" => section.in_flight += value,
             "gitlab_runner_request_concurrency_exceeded_total" => add(&mut section.exceeded),
             _ => {}
@@ -195,6 +205,19 @@ mod tests {
     fn a_page_of_something_else_is_not_taken_for_a_runner() {
         assert_eq!(Reading::parse("up 1\n"), Err(Unreadable::Foreign));
         assert_eq!(Reading::parse("# HELP x\n\n<html>\n"), Err(Unreadable::Line(3)));
+    }
+
+    #[test]
+    fn only_sections_with_a_limit_are_configured_unless_none_has_one() {
+        let counted = "gitlab_runner_worker_feeds_total{runner=\"abc\"} 1\n\
+                       gitlab_runner_worker_feeds_total{runner=\"xyz\"} 1\n";
+        let configured = |page: &str| {
+            let reading = Reading::parse(page).unwrap();
+            reading.configured().map(|(runner, _)| runner.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(configured(counted), ["abc", "xyz"]);
+        let limit = "gitlab_runner_limit{runner=\"xyz\",runner_name=\"blue\"} 0\n";
+        assert_eq!(configured(&format!("{counted}{limit}")), ["xyz"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The last change of each counter decides, not a rate: inside a rate's window the order of a good and a bad answer is
 //! lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +183,8 @@ pub struct Memory {
 /// When the counters of a section moved last.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Changes {
+    /// When the section was seen first.
+    since: Option<Moment>,
     request: Option<(Moment, String)>,
     fed: Option<Moment>,
     not_fed: Option<Moment>,
@@ -225,15 +227,18 @@ impl Memory {
         let young =
             new.started.is_some_and(|started| now.wall.duration_since(started).abs() < limits.quiet());
         let nothing = Section::default();
-        for (runner, section) in &new.sections {
+        for (runner, section) in new.configured() {
             let old = match &before {
                 Some(before) => before.sections.get(runner).unwrap_or(&nothing),
                 None if young => &nothing,
                 None => section,
             };
-            self.changes.entry(runner.clone()).or_default().note(old, section, now);
+            let changes = self.changes.entry(runner.clone()).or_default();
+            changes.since.get_or_insert(now);
+            changes.note(old, section, now);
         }
-        self.changes.retain(|runner, _| new.sections.contains_key(runner));
+        let configured: BTreeSet<&String> = new.configured().map(|(runner, _)| runner).collect();
+        self.changes.retain(|runner, _| configured.contains(runner));
         self.reading = Some(new);
     }
 
@@ -274,8 +279,7 @@ impl Memory {
             return whole(state, state.meaning().to_owned());
         }
         let sections: BTreeMap<String, State> = reading
-            .sections
-            .iter()
+            .configured()
             .map(|(runner, section)| (runner.clone(), self.section(reading, runner, section, now, limits)))
             .collect();
         // One that takes no jobs must not hide behind one that does.
@@ -322,9 +326,10 @@ impl Memory {
         {
             return State::Asleep;
         }
+        // Those of a section that was taken out of the configuration run on.
         let jobs: f64 = reading.sections.values().map(|s| s.jobs).sum();
         let full = reading.concurrent.is_some_and(|most| most > 0.0 && jobs >= most)
-            || (section.limit > 0.0 && section.jobs >= section.limit);
+            || section.limit.is_some_and(|most| most > 0.0 && section.jobs >= most);
         if full {
             return State::Full;
         }
@@ -332,7 +337,7 @@ impl Memory {
             Some((at, Answer::Good)) if within(at, quiet) => State::Polling,
             Some((_, Answer::Unreachable)) => State::GitlabUnreachable,
             Some((at, Answer::Refused)) if within(at, quiet) => State::Refused,
-            None if recent(self.since) => State::Unknown,
+            None if recent(changes.since) => State::Unknown,
             _ if section.in_flight >= 1.0 && recent(changes.exceeded) => State::Stuck,
             _ if recent(changes.fed) || recent(changes.not_fed) => State::Unknown,
             _ => State::Blocked,

@@ -37,16 +37,19 @@ impl Scene {
 
     /// The same with so many jobs at once.
     async fn with_workers(concurrent: usize) -> Result<Self> {
-        Self::with(concurrent, None).await
+        Self::with(concurrent, &[], None).await
     }
 
-    /// The same with a clock for the sidecar.
-    async fn with(concurrent: usize, clock: Option<&WallClock>) -> Result<Self> {
+    /// The same with further sections, and a clock for the sidecar.
+    async fn with(concurrent: usize, sections: &[&str], clock: Option<&WallClock>) -> Result<Self> {
         let gitlab = Simulator::start(Config::default());
         let record = gitlab.admin().create_runner(RunnerSpec::new("blue", &["rnd-runner"]));
         let dir = tempfile::tempdir()?;
         let setup = Setup::new("blue", &gitlab.url(), &record.token);
         let setup = setup.check_interval(0.1).concurrent(concurrent);
+        let setup = sections.iter().fold(setup, |setup, name| {
+            setup.section(name, &gitlab.admin().create_runner(RunnerSpec::new(name, &[name])).token)
+        });
         let runner = runner::Process::start(setup, dir.path()).await?;
         let address = ports::free_address()?;
         let page = format!("http://{}/metrics", runner.metrics_addr());
@@ -182,12 +185,55 @@ async fn beside_a_runner_whose_gitlab_hangs_it_says_so_and_that_it_lives() -> Re
     Ok(())
 }
 
+/// Its counters stay on the runner's page. Otherwise the runner would be taken for blocked until it is started anew.
+#[tokio::test]
+async fn beside_a_runner_a_section_that_is_taken_out_is_forgotten() -> Result<()> {
+    let mut scene = Scene::with(1, &["second"], None).await?;
+    let sidecar = async || {
+        let page = http::client().get(format!("{}/metrics", scene.url)).send().await?.text().await?;
+        Ok::<_, anyhow::Error>(Page::parse(&page))
+    };
+    let polling = ("switchyard_sidecar_section_state", [("state", "polling")]);
+    until(PATIENCE, "both sections poll", async || {
+        ensure!(sidecar().await?.value(polling.0, &polling.1) == Some(2.0));
+        Ok(())
+    })
+    .await?;
+    scene.runner.take_out("second")?;
+    let counted = "gitlab_runner_worker_feeds_total";
+    let second = [("runner_name", "second")];
+    until(PATIENCE, "one section is configured", async || {
+        let page = scene.runner.metrics().await?;
+        ensure!(
+            page.value("gitlab_runner_limit", &second).is_none() && page.value(counted, &second) > Some(0.0)
+        );
+        Ok(())
+    })
+    .await?;
+    // Until the other one has been polling alone for longer than the quiet time of 3.1 s.
+    let asked = "switchyard_sidecar_last_request_timestamp_seconds";
+    let mut since = None;
+    until(PATIENCE, "one section is judged, long after the other one fell silent", async || {
+        let page = sidecar().await?;
+        let states = page.value("switchyard_sidecar_section_state", &[]);
+        ensure!(states == Some(1.0), "{states:?} sections");
+        let at = page.value(asked, &[]).context("no request yet")?;
+        let since = *since.get_or_insert(at);
+        ensure!(at > since + 5.0, "{at} after {since}");
+        Ok(())
+    })
+    .await?;
+    scene.becomes(State::Polling).await?;
+    ensure!(scene.runner.metrics().await?.value(counted, &second) > Some(0.0), "its counter is gone");
+    Ok(())
+}
+
 /// Otherwise a runner that stopped asking would count as ready for as long as the clock was set back.
 #[tokio::test]
 async fn beside_a_runner_a_clock_that_is_set_back_hides_nothing() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let Some(clock) = or_skip(WallClock::new(dir.path(), "time")) else { return Ok(()) };
-    let scene = Scene::with(1, Some(&clock)).await?;
+    let scene = Scene::with(1, &[], Some(&clock)).await?;
     scene.becomes(State::Polling).await?;
     scene.gitlab.admin().fault(Fault::new(Match::operation("^request_job$"), Kind::Hang));
     clock.set("-1h")?;

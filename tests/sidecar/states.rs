@@ -179,7 +179,7 @@ fn full_draining_stuck_and_blocked_are_told_apart() {
     let busy = |jobs: f64| Ok(with(page(&[("204", 10.0)]), |s| s.jobs = jobs));
     assert_eq!(told(&[base.clone(), (900, busy(2.0))], 900), State::Full);
     assert_ne!(told(&[base.clone(), (900, busy(1.0))], 900), State::Full);
-    let limited = Ok(with(page(&[("204", 10.0)]), |s| (s.jobs, s.limit) = (1.0, 1.0)));
+    let limited = Ok(with(page(&[("204", 10.0)]), |s| (s.jobs, s.limit) = (1.0, Some(1.0))));
     assert_eq!(told(&[base.clone(), (900, limited)], 900), State::Full);
 
     for state in ["graceful-shutdown", "forceful-shutdown"] {
@@ -226,13 +226,57 @@ fn a_restart_is_a_new_process_whether_or_not_it_says_when_it_began() {
     ];
     assert_eq!(told(&story[..3], 102), State::Unknown);
     assert_eq!(told(&story, 104), State::Polling);
-    // A section that is taken out of config.toml, or put in, takes nothing along.
-    let mut two = page(&[("204", 11.0)]);
-    let new = Section { requests: BTreeMap::from([("401".to_owned(), 1.0)]), ..Section::default() };
-    two.sections.insert("xyz".to_owned(), new);
-    let story = [(100, Ok(page(&[("204", 10.0)]))), (102, Ok(two)), (104, Ok(page(&[("204", 12.0)])))];
-    assert_eq!(told(&story[..2], 102), State::Refused);
-    assert_eq!(told(&story, 104), State::Polling);
+}
+
+/// The counters of a real runner stay until its process ends: also those of a section that was taken out of config.toml, and
+/// those under the old label of one whose token was renewed. Only `gitlab_runner_limit` is of the configuration.
+#[test]
+fn a_section_that_is_configured_no_more_is_judged_no_more() {
+    const LEFT: Option<f64> = None;
+    const HERE: Option<f64> = Some(0.0);
+    let counted = |requests: &[(&str, f64)], limit: Option<f64>| {
+        let section = page(requests).sections.remove("abc").expect("its section");
+        Section { limit, ..section }
+    };
+    let pages = |sections: &[(&str, Section)]| {
+        let sections = sections.iter().map(|(runner, section)| ((*runner).to_owned(), section.clone()));
+        Look::Page(Reading { sections: sections.collect(), ..page(&[]) })
+    };
+    let limits = Limits::default();
+    let mut memory = Memory::default();
+    let mut look = |second, sections: &[(&str, Section)]| {
+        memory.look(pages(sections), at(second), &limits);
+        let judged = memory.judge(at(second), &limits);
+        let requests: Vec<_> = memory.requests().map(|(runner, ..)| runner.to_owned()).collect();
+        let shown = requests.iter().all(|runner| judged.sections.contains_key(runner));
+        assert!(shown, "{requests:?} of {judged:?}");
+        (judged.state, judged.sections.into_keys().collect::<Vec<_>>().join(" "))
+    };
+    let good = |count, limit| counted(&[("204", count)], limit);
+    look(100, &[("abc", good(10.0, HERE)), ("xyz", counted(&[("401", 1.0)], HERE))]);
+    let both = look(102, &[("abc", good(11.0, HERE)), ("xyz", counted(&[("401", 2.0)], HERE))]);
+    assert_eq!(both, (State::Refused, "abc xyz".to_owned()));
+    // What it was at the end holds nobody up, nor does its silence.
+    for second in [104_i32, 300, 9000] {
+        let one = [("abc", good(10.0 + f64::from(second), HERE)), ("xyz", counted(&[("401", 2.0)], LEFT))];
+        assert_eq!(look(second.into(), &one), (State::Polling, "abc".to_owned()), "{second}");
+    }
+    // Put in again, it is new: what it once counted is no answer.
+    let back = [("abc", good(9011.0, HERE)), ("xyz", counted(&[("401", 2.0)], HERE))];
+    assert_eq!(look(9002, &back), (State::Unknown, "abc xyz".to_owned()));
+    let polls = [("abc", good(9012.0, HERE)), ("xyz", counted(&[("401", 2.0), ("204", 1.0)], HERE))];
+    assert_eq!(look(9004, &polls), (State::Polling, "abc xyz".to_owned()));
+
+    // A renewed token: the first poll under the new label may be held for long, and only then something is wrong.
+    let renewed = |new: &[(&str, f64)]| [("abc", good(9012.0, LEFT)), ("new", counted(new, HERE))];
+    assert_eq!(look(9010, &renewed(&[])), (State::Unknown, "new".to_owned()));
+    assert_eq!(look(9060, &renewed(&[])), (State::Unknown, "new".to_owned()));
+    assert_eq!(look(9069, &renewed(&[])), (State::Blocked, "new".to_owned()));
+    assert_eq!(look(9070, &renewed(&[("204", 1.0)])), (State::Polling, "new".to_owned()));
+    // The jobs of the one that left run on, and take up what the process may run.
+    let busy = Section { jobs: 2.0, ..good(9012.0, LEFT) };
+    let full = look(9300, &[("abc", busy), ("new", counted(&[("204", 1.0)], HERE))]);
+    assert_eq!(full, (State::Full, "new".to_owned()));
 }
 
 #[test]

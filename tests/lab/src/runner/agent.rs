@@ -4,7 +4,9 @@
 //! keeps the others waiting when there are no more workers than that: `concurrent` is of the process.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -59,6 +61,9 @@ pub struct Options {
     /// Seconds of sleep after three 403s.
     #[arg(long, default_value_t = 3600.0)]
     pub unhealthy_interval: f64,
+    /// Read at SIGHUP: the names of the sections that stay, separated by commas. All do while there is none.
+    #[arg(long)]
+    pub stay: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM, SIGINT (jobs are killed) or SIGQUIT (jobs are finished).
@@ -102,7 +107,8 @@ pub async fn run(options: Options) -> Result<()> {
             .architecture("amd64")
             .build()
             .await;
-        sections.push(Section { runner: Arc::new(Mutex::new(runner)), gate });
+        let (runner, name) = (Arc::new(Mutex::new(runner)), name.clone());
+        sections.push(Section { name, configured: AtomicBool::new(true), runner, gate });
     }
     let every = if options.check_interval > 0.0 { options.check_interval } else { 3.0 };
     let (again, received) = mpsc::unbounded_channel();
@@ -114,6 +120,7 @@ pub async fn run(options: Options) -> Result<()> {
         again,
         slots: Arc::new(Semaphore::new(options.concurrent.max(1))),
         every: Duration::from_secs_f64(every),
+        stay: options.stay,
     };
     tracing::info!(url = options.url, metrics = %options.metrics_listen, "runner starts");
     agent.run(received).await
@@ -136,6 +143,8 @@ fn metrics_router(metrics: Arc<Process>) -> Router {
 
 /// One token: what a `[[runners]]` section of a configuration is.
 struct Section {
+    name: String,
+    configured: AtomicBool,
     runner: Arc<Mutex<Runner>>,
     gate: Arc<Gate>,
 }
@@ -158,6 +167,7 @@ struct Agent {
     again: mpsc::UnboundedSender<usize>,
     slots: Arc<Semaphore>,
     every: Duration,
+    stay: Option<PathBuf>,
 }
 
 enum End {
@@ -193,6 +203,7 @@ impl Agent {
                 _ = hangup.recv() => {
                     tracing::info!("configuration loaded");
                     self.process.reloaded();
+                    self.take_out();
                     self.sections.iter().for_each(|section| section.gate.wake());
                 }
                 _ = quit.recv() => break End::Drain,
@@ -225,8 +236,24 @@ impl Agent {
         Ok(())
     }
 
+    /// As a section that is no more in config.toml: nothing polls for it, and its counters stay on the page.
+    fn take_out(&self) {
+        let Some(stay) = self.stay.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else {
+            return;
+        };
+        for section in &self.sections {
+            if !stay.trim().split(',').any(|name| name == section.name) {
+                section.configured.store(false, Ordering::Relaxed);
+                section.gate.metrics.taken_out();
+            }
+        }
+    }
+
     fn feed(&self, number: usize, slot: OwnedSemaphorePermit) {
         let Some(section) = self.sections.get(number) else { return };
+        if !section.configured.load(Ordering::Relaxed) {
+            return;
+        }
         let metrics = &section.gate.metrics;
         if !section.gate.is_healthy() {
             metrics.not_fed();

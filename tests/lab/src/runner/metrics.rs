@@ -243,6 +243,11 @@ impl Metrics {
         this
     }
 
+    /// `gitlab_runner_limit` alone is written from the configuration; what was counted stays until the process ends.
+    pub(super) fn taken_out(&self) {
+        self.process.lock().remove(&("gitlab_runner_limit", self.named()));
+    }
+
     fn named(&self) -> Labels {
         vec![
             ("runner", self.runner.clone()),

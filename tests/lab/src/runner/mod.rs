@@ -125,9 +125,15 @@ impl Setup {
             .args(["--check-interval", &self.check_interval.to_string()])
             .args(["--concurrent", &self.concurrent.to_string()])
             .args(["--unhealthy-interval", &self.unhealthy_interval.as_secs_f64().to_string()])
+            .arg("--stay")
+            .arg(self.stay(dir))
             .env("RUNNER_TOKEN", tokens.join(","))
             // The library asks the environment for a proxy, even for its own loopback door.
             .env("NO_PROXY", "*"))
+    }
+
+    fn stay(&self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}.stay", self.name))
     }
 
     fn all_sections(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -262,6 +268,23 @@ impl Process {
     /// When it is not running.
     pub fn hangup(&self) -> Result<()> {
         self.process.hangup()
+    }
+
+    /// Takes a further section out of its configuration and lets it load that. What it counted of it stays on its page.
+    ///
+    /// # Errors
+    /// When there is no such section, or it is not running.
+    pub fn take_out(&mut self, section: &str) -> Result<()> {
+        let before = self.setup.sections.len();
+        self.setup.sections.retain(|(name, _)| name != section);
+        ensure!(self.setup.sections.len() < before, "no further section {section}");
+        if let Some(real) = std::env::var_os(REAL) {
+            self.setup.real(PathBuf::from(real), self.metrics, &self.dir)?;
+        } else {
+            let names: Vec<&str> = self.setup.all_sections().map(|(name, _)| name).collect();
+            std::fs::write(self.setup.stay(&self.dir), names.join(",")).context("cannot write")?;
+        }
+        self.hangup()
     }
 
     /// Starts it again as it was, with the same metrics address.
