@@ -161,7 +161,8 @@ pub(super) fn resource(kind: Kind) -> String {
     }
 }
 
-/// A client's error in words. What a plugin for credentials was given and what it printed are none of them: both may be secret.
+/// A client's error in words. What a plugin for credentials was given, and what it wrote to its standard output, are none of
+/// them: both may be secret. What it says on standard error is for people.
 pub(super) fn words(error: &kube::Error) -> String {
     let auth = match error {
         kube::Error::Auth(auth) => Some(auth),
