@@ -195,11 +195,14 @@ impl Cluster {
             state.snapshot.set_state(kind, known);
         }
         state.changed = false;
-        let before = state.looked.replace(now);
+        // Two looks may come in another order than their moments: each waits for the lock with its own.
+        let before = state.looked.unwrap_or(now);
+        let now = if now.boot < before.boot { before } else { now };
+        state.looked = Some(now);
         let State { snapshot, history, .. } = &mut *state;
         // Clocks of machines are nudged all the time; what is more was set.
-        let set = before.map(|before| now.set_since(before));
-        if let Some(by) = set.filter(|by| by.abs() >= SET) {
+        let by = now.set_since(before);
+        if by.abs() >= SET {
             history.clock_was_set(by);
         }
         history.fold(snapshot, &self.destinations, now.wall);
@@ -422,7 +425,10 @@ mod tests {
             };
             assert_eq!(seen(None, at(1000, 0)), (None, None));
             assert_eq!(seen(Some(Event::Apply(app("b", "OutOfSync"))), at(1010, 0)), (Some(0), None));
+            // Two scrapes at once: the one that looks later may bring the earlier moment.
+            cluster.look(at(1008, 0));
             assert_eq!(seen(None, at(1040, set_by)), (Some(30), None), "set by {set_by} s");
+            cluster.look(at(1036, set_by));
             assert_eq!(
                 seen(Some(Event::Apply(app("b", "Synced"))), at(1070, set_by)),
                 (None, Some(60)),

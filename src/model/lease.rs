@@ -43,10 +43,12 @@ impl Moment {
         past.then(|| SignedDuration::try_from(self.boot.since(earlier.boot)).unwrap_or(SignedDuration::MAX))
     }
 
-    /// How far the time of day was set forward since `earlier`; negative where it was set back.
+    /// How far the time of day was set forward since `earlier`; negative where it was set back, nothing where that was not
+    /// earlier.
     pub fn set_since(self, earlier: Self) -> SignedDuration {
-        let passed = self.since(earlier).unwrap_or(SignedDuration::ZERO);
-        self.wall.duration_since(earlier.wall).saturating_sub(passed)
+        self.since(earlier).map_or(SignedDuration::ZERO, |passed| {
+            self.wall.duration_since(earlier.wall).saturating_sub(passed)
+        })
     }
 }
 
