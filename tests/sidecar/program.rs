@@ -270,6 +270,15 @@ async fn as_an_exec_probe_it_remembers_what_it_saw() -> Result<()> {
     assert_eq!(scene.probe("live", &file).await?.0, Some(0), "once is no proof");
     let (code, said) = scene.probe("live", &file).await?;
     assert!(code == Some(1) && said.starts_with("dead:"), "{said}");
+    // kubelet starts the container anew, and the file is on a volume: the new one may be silent as often as the first.
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    let container = kept["container"].as_u64().context("which container it is")?;
+    kept["container"] = json!(container + 1);
+    std::fs::write(&file, kept.to_string())?;
+    let (code, said) = scene.probe("live", &file).await?;
+    assert!(code == Some(0) && said.starts_with("unknown:"), "{said}");
+    let (code, said) = scene.probe("live", &file).await?;
+    assert!(code == Some(1) && said.starts_with("dead:"), "{said}");
     let (code, said) = scene.probe("live", nowhere).await?;
     assert!(code == Some(2) && said.contains("--state-file"), "{said}");
     Ok(())
