@@ -221,6 +221,26 @@ async fn a_fleet_that_is_only_watched_is_moved_by_a_person_who_breaks_the_glass(
 }
 
 #[tokio::test]
+async fn what_was_asked_of_a_fleet_that_is_not_configured_is_answered() {
+    let mut harness = adopted(|_| {}).await;
+    let request = NewRequest {
+        fleet: "gone".parse().unwrap(),
+        to: "green".parse().unwrap(),
+        expected: None,
+        reason: "maintenance".to_owned(),
+        author: "ada".to_owned(),
+        at: harness.now(),
+        overrides: Vec::new(),
+    };
+    let id = harness.store.add_request(&request).await.unwrap();
+    harness.settle().await;
+    assert_eq!(harness.store.open_requests().await.unwrap(), [], "nobody else would answer it");
+    let record = harness.store.request(id).await.unwrap().unwrap();
+    let answer = (record.outcome.as_deref(), record.sentence.as_deref());
+    assert_eq!(answer, (Some("expired"), Some("gone is not configured any more: nothing was done.")));
+}
+
+#[tokio::test]
 async fn a_planned_move_of_a_sticky_fleet_waits_over_a_restart_until_it_has_drained() {
     let sticky = |topology: &mut Topology| {
         let (deadline, look_back) = (SignedDuration::from_mins(30), SignedDuration::from_hours(24));

@@ -187,8 +187,8 @@ fn guarded(gate: Gate) -> ((&'static str, &'static str), Wrong) {
         Gate::Enabled => (story!("check-14-opt-in"), Wrong::Acts),
         // What another replica's loop does, too, only the store can refuse.
         Gate::Leader => (story!("check-28-stands-by"), Wrong::IsRefused),
-        Gate::NotPaused => (story!("gate-not_paused"), Wrong::Acts),
-        // The store takes no decision beside a move, whoever asks.
+        // The store takes no decision beside a move, whoever asks, and none that a pause holds.
+        Gate::NotPaused => (story!("gate-not_paused"), Wrong::IsRefused),
         Gate::SingleFlight => (story!("gate-single_flight"), Wrong::IsRefused),
         Gate::NotLatched => (story!("gate-not_latched"), Wrong::Acts),
         Gate::EyesOpen => (story!("check-34-own-eyes"), Wrong::Acts),

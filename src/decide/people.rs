@@ -74,7 +74,7 @@ impl<'a> View<'a> {
         if let Some(sentence) = self.shared() {
             return Judgement::Refused(Outcome::SharedRunner, sentence);
         }
-        if self.latest.is_none() && self.runners.is_none() {
+        if self.latest.is_none() && self.runners.is_none() && !waits {
             let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
             return Judgement::Refused(Outcome::Blind, sentence);
         }
@@ -162,9 +162,15 @@ impl<'a> View<'a> {
             let sentence = format!("{name}: the gate {gate} {why}. Nothing was done.");
             return Judgement::Refused(Outcome::NothingToOverride, sentence);
         }
-        match (closed.as_slice(), self.drained_by(wish.since)) {
-            ([], _) => Judgement::Decided(Box::new(self.decided(&wish, to, gates))),
-            ([Gate::Drained], Some(until)) if self.input.now < until => {
+        // One look that fails does not call off what drains since long.
+        let outlasts = |gate: &Gate| match gate {
+            Gate::Drained => true,
+            Gate::GitlabReachable | Gate::TargetAble => request.waiting_since.is_some(),
+            _ => false,
+        };
+        match self.drained_by(wish.since) {
+            _ if closed.is_empty() => Judgement::Decided(Box::new(self.decided(&wish, to, gates))),
+            Some(until) if closed.iter().all(outlasts) && self.input.now < until => {
                 let sentence = self.held(&wish, to, &closed, gates).sentence;
                 let (to, author) = (to.clone(), request.author.clone());
                 let since = wish.since.unwrap_or(self.input.now);
@@ -208,9 +214,6 @@ impl<'a> View<'a> {
         }
         if !judges(asked.kind, Gate::Drained) {
             return judged(true, format!("a {} does not wait for pipelines", asked.kind));
-        }
-        if asked.from.is_none() {
-            return judged(true, "nobody holds the fleet");
         }
         let saw = match self.input.in_flight.get(&self.fleet.name) {
             Some(Seen::Known(pipelines)) if pipelines.is_empty() => {

@@ -229,7 +229,10 @@ impl<W: World> Reconciler<W> {
         let observation = setup.world.observe(topology).await;
         let now = setup.world.now();
         let mut state = self.load(term.is_some(), now).await?;
-        let requests = self.store.open_requests().await?;
+        let mut requests = self.store.open_requests().await?;
+        if term.is_some() {
+            self.turn_away(topology, &mut requests, now).await?;
+        }
         let runners = topology.assign(&observation.runners);
         let draining = people::draining(topology, &runners, &state, &requests);
         let in_flight = setup.world.in_flight(&draining).await;

@@ -104,15 +104,9 @@ impl<W: World> Reconciler<W> {
                     self.event(fleet, "overridden", &sentence, Some(&decision.author), now).await?;
                 }
             }
-            let labels = AskedLabels { fleet: fleet.to_string(), outcome: outcome.to_string() };
-            self.metrics.requests.get_or_create(&labels).inc();
             let generation = decided.map(|decision| decision.generation);
-            self.store.answer_request(id, &outcome.to_string(), &answer.sentence, generation, now).await?;
             let answer = Answer { outcome, sentence: answer.sentence.clone(), generation };
-            self.answers.insert(id, answer);
-            while self.answers.len() > ANSWERS_KEPT {
-                self.answers.pop_first();
-            }
+            self.answer(fleet, id, answer, now).await?;
         }
         let Some(waiting) = &pass.waiting else { return Ok(()) };
         let event = Event {
@@ -124,6 +118,41 @@ impl<W: World> Reconciler<W> {
         };
         if self.store.hold_request(waiting.request, &event).await? {
             info!(%fleet, author = %waiting.author, "request {}: {}", waiting.request, waiting.sentence);
+        }
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        fleet: &FleetName,
+        request: i64,
+        answer: Answer,
+        now: Timestamp,
+    ) -> Result<(), PassError> {
+        let Answer { outcome, sentence, generation } = &answer;
+        let labels = AskedLabels { fleet: fleet.to_string(), outcome: outcome.to_string() };
+        self.metrics.requests.get_or_create(&labels).inc();
+        self.store.answer_request(request, &outcome.to_string(), sentence, *generation, now).await?;
+        self.answers.insert(request, answer);
+        while self.answers.len() > ANSWERS_KEPT {
+            self.answers.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Answers what was asked of fleets that are not configured any more: no pass is about them.
+    pub(super) async fn turn_away(
+        &mut self,
+        topology: &Topology,
+        requests: &mut Vec<Request>,
+        now: Timestamp,
+    ) -> Result<(), PassError> {
+        let gone = |request: &mut Request| !topology.fleets.contains_key(&request.fleet);
+        for Request { id, fleet, author, .. } in requests.extract_if(.., gone) {
+            let outcome = Outcome::Expired;
+            let sentence = format!("{fleet} is not configured any more: nothing was done.");
+            self.event(&fleet, &outcome.to_string(), &sentence, Some(&author), now).await?;
+            self.answer(&fleet, id, Answer { outcome, sentence, generation: None }, now).await?;
         }
         Ok(())
     }

@@ -220,8 +220,13 @@ impl Operation for CommitDecision {
         {
             return Ok(Committed::InFlight { generation });
         }
-        // A pause that was answered before this transaction holds for it.
-        if decision.kind.automatic() && paused(conn, &decision.fleet, decision.decided_at).await? {
+        // A pause that was answered before this transaction holds for it, and calls off what has waited.
+        let waited = match &self.answer {
+            Some(answer) => answer.waited(conn).await?,
+            None => false,
+        };
+        if (waited || decision.kind.automatic()) && paused(conn, &decision.fleet, decision.decided_at).await?
+        {
             return Ok(Committed::Paused);
         }
         // Nor does an approval count that was taken back or has expired before this transaction.

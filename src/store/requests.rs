@@ -90,6 +90,17 @@ impl Operation for AnswerRequest {
     }
 }
 
+impl AnswerRequest {
+    /// Whether the request waited until its fleet had drained.
+    pub(super) async fn waited(&self, conn: &mut AnyConnection) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT 1 FROM request WHERE id = $1 AND waiting_since IS NOT NULL")
+            .bind(self.id)
+            .fetch_optional(conn)
+            .await?;
+        Ok(row.is_some())
+    }
+}
+
 /// Writes down that a request waits, the first time.
 pub(super) struct HoldRequest {
     pub(super) id: i64,

@@ -177,6 +177,14 @@ pub(crate) async fn a_request_that_waits_stays_open(place: Place) {
     assert!(!store.hold_request(id, &event(3)).await.unwrap(), "once");
     let open = store.open_requests().await.unwrap();
     assert_eq!((open[0].waiting_since, &open[0].overrides), (Some(at(2)), &request.overrides));
+    // A pause calls it off, also one between the pass that found the fleet drained and its commit.
+    let nobody = Holders::of(fleet(), None);
+    assert_eq!(store.set_override(&pause(Some(fleet()), at(3)), &nobody).await.unwrap(), Acted::Yes(()));
+    let switch = Decision { kind: MoveKind::Switchover, ..decision(1, 4) };
+    let commit = async |id| store.commit_request(&switch, id, "decided", "it goes").await.unwrap();
+    assert_eq!(commit(id).await, Committed::Paused);
+    let next = store.add_request(&request).await.unwrap();
+    assert_eq!(commit(next).await, Committed::Yes, "what is asked for at once goes in spite of a pause");
     store.answer_request(id, "decided", "it goes", Some(Generation(7)), at(4)).await.unwrap();
     let record = store.request(id).await.unwrap().unwrap();
     assert_eq!((record.generation, record.answered_at), (Some(Generation(7)), Some(at(4))));
