@@ -13,8 +13,8 @@ use super::{
     writer::Operation,
 };
 use crate::model::{
-    CLOCK_OFF, Decision, Fence, FleetName, Generation, MoveState, OverrideKind, Signal, SignalState, Step,
-    StepOutcome,
+    CLOCK_OFF, Decision, Epoch, Fence, FleetName, Generation, MoveState, OverrideKind, Signal, SignalState,
+    Step, StepOutcome,
 };
 
 /// Takes `count` numbers of the story and gives the first.
@@ -43,10 +43,15 @@ pub(super) fn latest_generation(row: Option<&AnyRow>) -> Result<Generation, Erro
 }
 
 pub(super) async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Result<(), Error> {
+    write_event(conn, event, None).await
+}
+
+/// By the leader of this epoch, or by the one that leads.
+async fn write_event(conn: &mut AnyConnection, event: &Event, epoch: Option<Epoch>) -> Result<(), Error> {
     let id = numbers(conn, 1).await?;
     sqlx::query(
         "INSERT INTO event (id, at, fleet, outcome, sentence, author, epoch) \
-         VALUES ($1, $2, $3, $4, $5, $6, (SELECT epoch FROM lease))",
+         VALUES ($1, $2, $3, $4, $5, $6, COALESCE($7, (SELECT epoch FROM lease)))",
     )
     .bind(id)
     .bind(time(event.at))
@@ -54,18 +59,21 @@ pub(super) async fn insert_event(conn: &mut AnyConnection, event: &Event) -> Res
     .bind(event.outcome.clone())
     .bind(event.sentence.clone())
     .bind(event.author.clone())
+    .bind(epoch.map(|epoch| epoch.0))
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The journal's row about a write that came too late.
+/// The journal's row about a write that came too late: the former leader's.
 pub(super) async fn record_refusal(
     conn: &mut AnyConnection,
     at: Timestamp,
     sentence: String,
+    epoch: Epoch,
 ) -> Result<(), Error> {
-    insert_event(conn, &Event { at, fleet: None, outcome: "fenced".to_owned(), sentence, author: None }).await
+    let event = Event { at, fleet: None, outcome: "fenced".to_owned(), sentence, author: None };
+    write_event(conn, &event, Some(epoch)).await
 }
 
 pub(super) struct UpsertSignals(pub(super) Vec<Signal>);

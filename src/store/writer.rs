@@ -101,7 +101,7 @@ impl<O: Operation> Job for Pending<O> {
             let why = format!("epoch {} is over, {leader} leads (epoch {})", self.epoch, current.epoch);
             if let Some((at, what)) = self.operation.refused() {
                 let sentence = format!("refused from a former leader: {what}; {why}");
-                operations::record_refusal(conn, at, sentence).await?;
+                operations::record_refusal(conn, at, sentence, self.epoch).await?;
             }
             self.output = Some(Err(Error::Fenced(why)));
             Ok(())

@@ -147,7 +147,7 @@ async fn what_a_former_leader_writes_is_refused_and_the_journal_says_so() {
         "that the move of rnd (generation 1) is done".to_owned(),
         "the decision of a failover of rnd to green (generation 2)".to_owned(),
     ]
-    .map(|what| (2, format!("refused from a former leader: {what}{why}")));
+    .map(|what| (1, format!("refused from a former leader: {what}{why}")));
     assert_eq!(said, expected);
     let state = a.load(at(7)).await.unwrap();
     assert_eq!(state.decisions[&fleet()], decision(1, 0), "nothing else has changed");
