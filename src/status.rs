@@ -158,7 +158,7 @@ pub struct Progress {
     pub waiting: Option<String>,
     /// Records of the new holder and of the one before that are as decided.
     pub runners_moved: usize,
-    /// Records of both.
+    /// Records of both, and those elsewhere that still carry the tag.
     pub runners: usize,
     /// Records of the new holder with the tag.
     pub tagged: usize,

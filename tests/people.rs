@@ -11,6 +11,7 @@ use switchyard::{
         SignalState, SignedDuration, Topology,
     },
     store::{Acted, HistoryEntry, NewRequest, ProposalAnswered},
+    world::sim::WriteFault,
 };
 use switchyard_lab::{
     harness::Harness,
@@ -278,4 +279,34 @@ async fn a_planned_move_of_a_sticky_fleet_waits_over_a_restart_until_it_has_drai
     harness.settle().await;
     assert_eq!(harness.status.borrow().answers[&id].outcome, Outcome::Held(Gate::Drained));
     assert_eq!(harness.holders(), ["blue"]);
+}
+
+#[tokio::test]
+async fn progress_counts_whoever_else_still_carries_the_tag() {
+    let mut harness = Harness::with(topology(&["blue", "green", "red"])).await;
+    harness.pass().await;
+    let moved = |harness: &Harness| {
+        let progress = harness.fleet().progress.expect("a decision was taken");
+        (progress.runners_moved, progress.runners)
+    };
+    harness.writes(Some(WriteFault::Error));
+    harness.request(Some("blue"), "green").await;
+    for _ in 0..2 {
+        harness.world.pass(1);
+        harness.pass().await;
+    }
+    assert!(harness.fleet().moving, "{}", harness.fleet().sentence);
+    assert_eq!(moved(&harness), (0, 4));
+    // Somebody tags a runner of a third cluster meanwhile: it has to lose the tag, too.
+    let tag = harness.topology.fleets[&rnd()].routing_tag.clone();
+    harness.change_runner(5, |runner| {
+        runner.tags.insert(tag);
+    });
+    harness.world.pass(10);
+    harness.pass().await;
+    assert_eq!(moved(&harness), (0, 5));
+    harness.writes(None);
+    harness.world.pass(60);
+    harness.settle().await;
+    assert_eq!((moved(&harness), harness.holders()), ((4, 4), vec!["green".to_owned()]));
 }

@@ -166,9 +166,11 @@ fn progress(
     let wanted = fleet.record_set(&decision.to);
     let agrees =
         |seen: &&Seen<RecordSet>| seen.known().map(|r| &r.values) == wanted.as_ref().map(|r| &r.values);
-    // The pool that gets the tag and the one that loses it: both have to be as decided.
+    // The pool that gets the tag and the one that loses it have to be as decided, and no other may carry it.
     let (to_tag, from) = (pool(&decision.to).len(), decision.from.as_ref().filter(|c| **c != decision.to));
     let loses = from.map_or(0, |c| pool(c).len());
+    let to_untag: usize = others().map(tagged).sum();
+    let still_tagged = from.map_or(0, tagged);
     Progress {
         phase: match (decision.state, plan.and_then(|plan| plan.phase)) {
             (MoveState::Done, _) => "done",
@@ -177,11 +179,11 @@ fn progress(
             (MoveState::Moving, None) => "verify",
         },
         waiting: plan.and_then(|plan| plan.waiting.clone()),
-        runners_moved: tagged(&decision.to) + loses - from.map_or(0, tagged),
-        runners: to_tag + loses,
+        runners_moved: tagged(&decision.to) + loses - still_tagged,
+        runners: to_tag + loses + to_untag - still_tagged,
         tagged: tagged(&decision.to),
         to_tag,
-        to_untag: others().map(tagged).sum(),
+        to_untag,
         dns_agreeing: servers.map_or(0, |s| s.values().filter(agrees).count()),
         dns_servers: servers.map_or(0, BTreeMap::len),
         dns_unreachable: servers.map_or(0, |s| s.values().filter(|s| matches!(s, Seen::Unknown(_))).count()),
