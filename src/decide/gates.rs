@@ -119,18 +119,7 @@ impl View<'_> {
     fn not_paused(&self) -> Judged {
         match Override::pause(self.input.overrides, &self.fleet.name, self.input.now) {
             None => judged(true, "no pause"),
-            Some(pause) => Judged {
-                open: false,
-                saw: format!(
-                    "paused by {} since {}{}: {}",
-                    pause.author,
-                    pause.since,
-                    pause.until.map(|u| format!(" until {u}")).unwrap_or_default(),
-                    pause.reason
-                ),
-                recheck: pause.until,
-                query: None,
-            },
+            Some(pause) => Judged { open: false, saw: pause.told(), recheck: pause.until, query: None },
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
         SignedDuration, Timestamp,
     },
     status::Answer,
-    store::{self, NewRequest, Person, ProposalAnswered},
+    store::{self, Event, NewRequest, OverrideLifted, OverrideSet, Person, ProposalAnswered},
 };
 
 /// How long a caller waits for the pass that judges its request.
@@ -139,12 +139,14 @@ fn named(key: &str, expected: Option<Option<ClusterName>>) -> Result<Option<Clus
     })
 }
 
-/// The same for one fleet, or for all of them.
+/// The same for one fleet, or for all of them. A fleet too few or too many is another belief than what is configured, and is
+/// written down as such.
 async fn believed(
     server: &Server,
     fleet: Option<&FleetName>,
     holder: Option<Option<ClusterName>>,
     holders: Option<Holders>,
+    (act, author, reason): (&str, &str, &str),
 ) -> Result<Holders, Problem> {
     let Some(fleet) = fleet else {
         if holder.is_some() {
@@ -164,7 +166,12 @@ async fn believed(
         if wrong.is_empty() {
             return Ok(expected);
         }
-        return Err(unexpected(format!("All fleets have to be named, and {}", wrong.join(", ")), now));
+        let wrong = wrong.join(", ");
+        let sentence = format!("refused to {act} all fleets, expecting {expected}: {wrong}; {reason}");
+        let (outcome, author) = (Outcome::UnexpectedHolder.to_string(), Some(author.to_owned()));
+        let event = Event { at: (server.now)(), fleet: None, outcome, sentence, author };
+        server.store.record_event(&event).await?;
+        return Err(unexpected(format!("All fleets have to be named, and {wrong}"), now));
     };
     if holders.is_some() {
         return Err(bad("`expected_holders` is for all fleets: for one of them say `expected_holder`."));
@@ -402,13 +409,27 @@ async fn set_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Pause>)
         ),
         None => None,
     };
-    let expected = believed(server, fleet.as_ref(), expected_holder, expected_holders).await?;
+    let signed = ("set pause on", author.as_str(), reason.as_str());
+    let expected = believed(server, fleet.as_ref(), expected_holder, expected_holders, signed).await?;
     let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
     let pause = Override { fleet, kind: OverrideKind::Pause, reason, author, since: now, until };
-    done(server.store.set_override(&pause, &expected).await?)?;
+    let set = done(server.store.set_override(&pause, &expected).await?)?;
     server.bell.notify_one();
-    let until = until.map_or("until resumed".to_owned(), |until| format!("until {until}"));
-    acted(format!("{what}: automatic moves are paused {until}."))
+    let until =
+        |until: Option<Timestamp>| until.map_or("until resumed".to_owned(), |until| format!("until {until}"));
+    let now = format!("{what}: automatic moves are paused {}", until(pause.until));
+    acted(match set {
+        OverrideSet::Alone => format!("{now}."),
+        OverrideSet::InPlaceOf(before) => {
+            format!("{now}, in place of what was {}.", before.told())
+        }
+        OverrideSet::Kept(before) => format!(
+            "{what}: automatic moves are paused {}, as they were {}. A pause {} changes nothing about that.",
+            until(before.until),
+            before.told(),
+            until(pause.until)
+        ),
+    })
 }
 
 pub(super) async fn resume(
@@ -427,17 +448,30 @@ pub(super) async fn resume_all(State(server): State<Server>, sent: Body<Resume>)
 async fn lift_pause(server: &Server, fleet: Option<FleetName>, sent: Body<Resume>) -> Answered {
     let Resume { reason, author, expected_holder, expected_holders } =
         body(sent, |s| (&s.reason, &s.author))?;
-    let expected = believed(server, fleet.as_ref(), expected_holder, expected_holders).await?;
+    let signed = ("lift pause from", author.as_str(), reason.as_str());
+    let expected = believed(server, fleet.as_ref(), expected_holder, expected_holders, signed).await?;
     let person = Person { author, reason, at: (server.now)(), expected };
     let lifted = server.store.lift_override(fleet.as_ref(), OverrideKind::Pause, &person).await?;
-    let lifted = done(lifted)?;
+    let OverrideLifted { lifted, still } = done(lifted)?;
     server.bell.notify_one();
     let what = fleet.as_ref().map_or("All fleets".to_owned(), ToString::to_string);
-    acted(if lifted {
-        format!("{what}: automatic moves are allowed again.")
-    } else {
-        format!("{what}: there was no pause.")
-    })
+    let still: Vec<String> = still
+        .iter()
+        .map(|pause| match &pause.fleet {
+            None => format!("all fleets are {}", pause.told()),
+            Some(fleet) => format!("{fleet} is {}", pause.told()),
+        })
+        .collect();
+    let mut sentence = match (&lifted, still.is_empty()) {
+        (Some(_), true) => format!("{what}: automatic moves are allowed again."),
+        (Some(_), false) => format!("{what}: the pause is lifted, but {}.", still.join("; ")),
+        (None, true) => format!("{what}: there was no pause."),
+        (None, false) => format!("{what}: there was no pause to lift, but {}.", still.join("; ")),
+    };
+    if let Some(lifted) = lifted.filter(|lifted| lifted.author != person.author) {
+        sentence = format!("{sentence} Lifted is what was {}.", lifted.told());
+    }
+    acted(sentence)
 }
 
 pub(super) async fn ack(

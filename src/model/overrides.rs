@@ -48,7 +48,28 @@ impl Override {
     }
 
     fn applies(&self, fleet: &FleetName, now: Timestamp) -> bool {
-        self.fleet.as_ref().is_none_or(|f| f == fleet) && self.until.is_none_or(|until| now < until)
+        self.fleet.as_ref().is_none_or(|f| f == fleet) && self.in_force(now)
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn in_force(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    /// Whether it ends after `other`; one that a person has to lift ends last.
+    pub fn outlasts(&self, other: &Self) -> bool {
+        match (self.until, other.until) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(own), Some(other)) => own > other,
+        }
+    }
+
+    /// Who paused it, when, until when and why: `paused by ada since … until …: maintenance`.
+    pub fn told(&self) -> String {
+        let Self { author, since, until, reason, .. } = self;
+        let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+        format!("paused by {author} since {since}{until}: {reason}")
     }
 }
 

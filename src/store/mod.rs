@@ -40,8 +40,8 @@ pub use error::Error;
 pub use lease::{Lease, Standing, Term};
 pub use merge::merge;
 pub use records::{
-    Acknowledged, Acted, Committed, Ending, Event, HistoryEntry, Holder, Person, ProposalAnswered,
-    RequestRecord, Started, State, Stats, StepRecord, Upserted,
+    Acknowledged, Acted, Committed, Ending, Event, HistoryEntry, Holder, OverrideLifted, OverrideSet, Person,
+    ProposalAnswered, RequestRecord, Started, State, Stats, StepRecord, Upserted,
 };
 pub use requests::NewRequest;
 
@@ -181,19 +181,24 @@ impl Store {
         self.writer.write(self.pinned, people::Acknowledge { fleet, cool_down, person }).await
     }
 
-    /// Sets an override, in place of one of the same kind on the same fleet, and records who did.
-    pub async fn set_override(&self, set: &Override, expected: &Holders) -> Result<Acted<()>, Error> {
+    /// Sets an override and records who did. It takes the place of one of the same kind on the same fleet, unless that is
+    /// another author's and does not end earlier: nobody ends by accident what another one has stopped.
+    pub async fn set_override(
+        &self,
+        set: &Override,
+        expected: &Holders,
+    ) -> Result<Acted<OverrideSet>, Error> {
         let (set, expected) = (set.clone(), expected.clone());
         self.writer.write(self.pinned, people::SetOverride { set, expected }).await
     }
 
-    /// Lifts an override and records who did. False when none was in force.
+    /// Lifts an override and records who did; says what is still in force.
     pub async fn lift_override(
         &self,
         fleet: Option<&FleetName>,
         kind: OverrideKind,
         person: &Person,
-    ) -> Result<Acted<bool>, Error> {
+    ) -> Result<Acted<OverrideLifted>, Error> {
         let (fleet, person) = (fleet.cloned(), person.clone());
         self.writer.write(self.pinned, people::LiftOverride { fleet, kind, person }).await
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::AnyConnection;
 
 use super::{
-    Acknowledged, Acted, Error, Event, Person, ProposalAnswered,
+    Acknowledged, Acted, Error, Event, OverrideLifted, OverrideSet, Person, ProposalAnswered,
     operations::{insert_event, latest, latest_generation, numbers},
     rows::{self, json, number, scope, time},
     writer::Operation,
@@ -140,9 +140,9 @@ pub(super) struct SetOverride {
 }
 
 impl Operation for SetOverride {
-    type Output = Acted<()>;
+    type Output = Acted<OverrideSet>;
 
-    async fn apply(&self, conn: &mut AnyConnection) -> Result<Acted<()>, Error> {
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Self::Output, Error> {
         let Self { set, expected } = self;
         let (kind, fleet) = (set.kind.as_str(), set.fleet.as_ref());
         let (author, reason) = (set.author.clone(), set.reason.clone());
@@ -150,6 +150,19 @@ impl Operation for SetOverride {
         let act = format!("set {kind} on {}", everything(fleet));
         if let Some(others) = unexpected(conn, fleet, &act, &person).await? {
             return Ok(Acted::HeldBy(others));
+        }
+        let event = |sentence| event(fleet, &format!("{kind}_set"), sentence, &set.author, set.since);
+        let until = until(set);
+        let mut sentence = format!("{act} {until}, expecting {expected}: {}", set.reason);
+        let before = in_force(conn, set.kind, set.since).await?.into_iter().find(|o| o.fleet == set.fleet);
+        if let Some(before) = &before {
+            let of = format!("that of {} {}", before.author, self::until(before));
+            if before.author != set.author && !set.outlasts(before) {
+                sentence = format!("{sentence}; {of} stays in force");
+                insert_event(conn, &event(sentence)).await?;
+                return Ok(Acted::Yes(OverrideSet::Kept(before.clone())));
+            }
+            sentence = format!("{sentence}; in place of {of}");
         }
         sqlx::query(
             "INSERT INTO overrides (scope, kind, reason, author, since, until) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -164,11 +177,29 @@ impl Operation for SetOverride {
         .bind(set.until.map(time))
         .execute(&mut *conn)
         .await?;
-        let until = set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"));
-        let sentence = format!("{act} {until}, expecting {expected}: {}", set.reason);
-        insert_event(conn, &event(fleet, &format!("{kind}_set"), sentence, &set.author, set.since)).await?;
-        Ok(Acted::Yes(()))
+        insert_event(conn, &event(sentence)).await?;
+        Ok(Acted::Yes(before.map_or(OverrideSet::Alone, OverrideSet::InPlaceOf)))
     }
+}
+
+fn until(set: &Override) -> String {
+    set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"))
+}
+
+/// All overrides of a kind that have not ended by themselves.
+async fn in_force(
+    conn: &mut AnyConnection,
+    kind: OverrideKind,
+    now: Timestamp,
+) -> Result<Vec<Override>, Error> {
+    let rows = sqlx::query(
+        "SELECT * FROM overrides WHERE kind = $1 AND (until IS NULL OR until > $2) ORDER BY scope",
+    )
+    .bind(kind.as_str())
+    .bind(time(now))
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(rows::override_).collect()
 }
 
 pub(super) struct LiftOverride {
@@ -178,29 +209,39 @@ pub(super) struct LiftOverride {
 }
 
 impl Operation for LiftOverride {
-    type Output = Acted<bool>;
+    type Output = Acted<OverrideLifted>;
 
-    async fn apply(&self, conn: &mut AnyConnection) -> Result<Acted<bool>, Error> {
+    async fn apply(&self, conn: &mut AnyConnection) -> Result<Self::Output, Error> {
         let Person { author, reason, at, expected } = &self.person;
         let (kind, fleet) = (self.kind.as_str(), self.fleet.as_ref());
         let act = format!("lift {kind} from {}", everything(fleet));
         if let Some(others) = unexpected(conn, fleet, &act, &self.person).await? {
             return Ok(Acted::HeldBy(others));
         }
-        let lifted = sqlx::query(
-            "DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)",
-        )
-        .bind(scope(self.fleet.as_ref()))
-        .bind(self.kind.as_str())
-        .bind(time(*at))
-        .execute(&mut *conn)
-        .await?;
-        let lifted = lifted.rows_affected() > 0;
-        let (outcome, none) = if lifted { ("lifted", "") } else { ("not_set", ", and there was none") };
-        let all = everything(fleet);
-        let sentence = format!("lifted {kind} from {all}, expecting {expected}{none}: {reason}");
+        // What holds one fleet is its own or that of all; whoever resumes all of them is told which stay paused by name.
+        let concerns = |set: &Override| match (fleet, &set.fleet) {
+            (Some(_), None) => true,
+            (Some(fleet), Some(other)) => fleet == other,
+            (None, other) => other.as_ref().is_none_or(|other| expected.0.contains_key(other)),
+        };
+        let all = in_force(conn, self.kind, *at).await?.into_iter().filter(concerns);
+        let (mut lifted, still): (Vec<_>, Vec<_>) = all.partition(|set| set.fleet == self.fleet);
+        let lifted = lifted.pop();
+        sqlx::query("DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)")
+            .bind(scope(self.fleet.as_ref()))
+            .bind(self.kind.as_str())
+            .bind(time(*at))
+            .execute(&mut *conn)
+            .await?;
+        let (outcome, none) =
+            if lifted.is_some() { ("lifted", "") } else { ("not_set", ", and there was none") };
+        let mut sentence =
+            format!("lifted {kind} from {}, expecting {expected}{none}: {reason}", everything(fleet));
+        if let Some(lifted) = lifted.as_ref().filter(|lifted| lifted.author != *author) {
+            sentence = format!("{sentence}; it was that of {} {}", lifted.author, until(lifted));
+        }
         insert_event(conn, &event(fleet, &format!("{kind}_{outcome}"), sentence, author, *at)).await?;
-        Ok(Acted::Yes(lifted))
+        Ok(Acted::Yes(OverrideLifted { lifted, still }))
     }
 }
 

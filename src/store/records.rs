@@ -112,6 +112,26 @@ pub enum Acted<T> {
     HeldBy(Holders),
 }
 
+/// What became of a pause that a person set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverrideSet {
+    /// It is in force, and none was.
+    Alone,
+    /// It is in force in place of this one: that ended earlier, or was of the same author.
+    InPlaceOf(Override),
+    /// This one of another author stays in force, for it does not end earlier.
+    Kept(Override),
+}
+
+/// What became of the lifting of a pause.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OverrideLifted {
+    /// What was in force and is not any more.
+    pub lifted: Option<Override>,
+    /// What still holds the fleets of the act, or one of them.
+    pub still: Vec<Override>,
+}
+
 /// What an acknowledgement changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Acknowledged {

@@ -172,13 +172,29 @@ async fn a_pause_holds_alerts_until_it_is_lifted() {
     stage.fleet_until("the pause holds it", held).await;
     stage.metric_until("switchyard_fleet_paused", &[("fleet", "rnd")], 1.0).await;
 
-    let said = stage.cli(&with_why(&["resume", "rnd", "--holder", "blue"])).await;
-    assert!(said.code == 0 && said.stdout.contains("rnd: automatic moves are allowed again"), "{said:?}");
-    let said = stage.cli(&with_why(&["resume", "rnd", "--holder", "blue"])).await;
-    assert!(said.code == 0 && said.stdout.contains("there was no pause"), "{said:?}");
+    // What somebody else stopped until it is lifted does not end with a shorter pause, and the answer says so.
+    let shorter = with_why(&["pause", "--all", "--for", "10m", "--author", "bob"]);
+    for (args, part) in [
+        (shorter, "All fleets: automatic moves are paused until resumed, as they were paused by ada since "),
+        (with_why(&["resume", "--all"]), "All fleets: the pause is lifted, but rnd is paused by ada since "),
+        (with_why(&["pause", "--all"]), "All fleets: automatic moves are paused until resumed."),
+        (
+            with_why(&["resume", "rnd", "--holder", "blue"]),
+            "rnd: the pause is lifted, but all fleets are paused by ada since ",
+        ),
+        (
+            with_why(&["resume", "rnd", "--holder", "blue"]),
+            "rnd: there was no pause to lift, but all fleets are paused by ada since ",
+        ),
+    ] {
+        let said = stage.cli(&args).await;
+        assert!(said.code == 0 && said.stdout.contains(part), "{args:?}: {said:?}");
+    }
     stage.fleet_until("the pause of all fleets holds it", held).await;
     assert!(stage.written().is_empty());
-    assert_eq!(stage.cli(&with_why(&["resume", "--all"])).await.code, 0);
+    let said = stage.cli(&with_why(&["resume", "--all", "--author", "bob"])).await;
+    let part = "All fleets: automatic moves are allowed again. Lifted is what was paused by ada since ";
+    assert!(said.code == 0 && said.stdout.contains(part), "{said:?}");
     stage
         .fleet_until("green holds", |fleet| fleet["decision"]["state"] == "done" && fleet["generation"] == 2)
         .await;

@@ -107,7 +107,7 @@ async fn every_action_names_the_holder_and_the_history_says_whom() {
         let detail = stage.act(&url, body.clone()).await.problem(400);
         assert!(detail.contains(&format!("`{key}` is missing")), "{path}: {detail}");
         let all = key == "expected_holders";
-        for (wrong, why) in [
+        let bodies = [
             (
                 if all { json!({"ops": null, "rnd": "green"}) } else { json!("green") },
                 "rnd is held by blue, not by",
@@ -120,7 +120,9 @@ async fn every_action_names_the_holder_and_the_history_says_whom() {
                 if all { json!({"ops": null, "qa": null, "rnd": "blue"}) } else { json!("green") },
                 if all { "qa is not configured" } else { "rnd" },
             ),
-        ] {
+        ];
+        for (i, (wrong, why)) in bodies.into_iter().enumerate() {
+            body["reason"] = json!(format!("{path} for reason {i}"));
             body[key] = wrong;
             let answer = stage.act(&url, body.clone()).await;
             let detail = answer.problem(409);
@@ -144,12 +146,13 @@ async fn every_action_names_the_holder_and_the_history_says_whom() {
     // As the command line shows it: what was refused, and then what was done.
     let story = stage.cli(&["history", "--limit", "1000"]).await.stdout;
     for (path, _, _) in actions() {
-        let told = story.lines().filter(|line| {
-            line.contains("(by eve)")
-                && line.contains("expecting ")
-                && line.contains(&format!("{path} for a reason"))
-        });
-        assert!(told.count() >= 1, "{path} is not told: {story}");
+        for i in 0..3 {
+            let reason = format!(" {path} for reason {i} ");
+            let told = story.lines().filter(|line| {
+                line.contains("(by eve)") && line.contains("expecting ") && line.contains(&reason)
+            });
+            assert_eq!(told.count(), 1, "{reason:?} is not told: {story}");
+        }
     }
     for (args, part) in [
         (

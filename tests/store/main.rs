@@ -18,12 +18,15 @@ use switchyard::{
         MoveState, Override, RunnerId, Signal, SignalKey, SignalState, SignedDuration, Step, StepOutcome,
         TagChange, TagStep, Timestamp,
     },
-    store::{Acted, Committed, Error, Event, HistoryEntry, Holder, Started, Store, Upserted, merge},
+    store::{
+        Acted, Committed, Error, Event, HistoryEntry, Holder, OverrideSet, Started, Store, Upserted, merge,
+    },
 };
 use switchyard_lab::{parts::or_skip, postgres::Postgres, values::pause};
 use tokio::runtime::Runtime;
 
 use people::{
+    a_pause_ends_no_earlier_because_another_person_pauses_too,
     a_proposal_is_answered_once_and_its_approval_is_looked_at_again, a_request_that_waits_stays_open,
     each_act_names_the_holder, overrides_are_set_replaced_and_lifted_and_the_story_knows, person,
 };
@@ -88,6 +91,7 @@ on_both! {
     promise_4_of_twenty_decisions_at_once_one_wins,
     promise_4_a_decision_waits_for_the_move_before_it,
     the_journal_knows_what_was_under_way,
+    a_pause_ends_no_earlier_because_another_person_pauses_too,
     overrides_are_set_replaced_and_lifted_and_the_story_knows,
     each_act_names_the_holder,
     a_proposal_is_answered_once_and_its_approval_is_looked_at_again,
@@ -210,7 +214,7 @@ async fn what_goes_in_comes_out(place: Place) {
     let pause = Override { until: Some(at(100)), ..pause(None, at(6)) };
     let holders = store.holders().await.unwrap();
     assert_eq!(holders, Holders::of(fleet(), Some(cluster("green"))));
-    assert_eq!(store.set_override(&pause, &holders).await.unwrap(), Acted::Yes(()));
+    assert_eq!(store.set_override(&pause, &holders).await.unwrap(), Acted::Yes(OverrideSet::Alone));
 
     store.close().await.unwrap();
     let store = place.open().await;

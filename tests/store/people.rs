@@ -5,7 +5,10 @@ use switchyard::{
         Consent, Decision, FleetName, Gate, Generation, Holders, MoveKind, MoveState, Override, OverrideKind,
         Proposed, SignedDuration,
     },
-    store::{Acted, Committed, Event, HistoryEntry, NewRequest, Person, ProposalAnswered, Store},
+    store::{
+        Acted, Committed, Event, HistoryEntry, NewRequest, OverrideLifted, OverrideSet, Person,
+        ProposalAnswered, Store,
+    },
 };
 use switchyard_lab::values::pause;
 
@@ -43,7 +46,8 @@ pub(crate) async fn each_act_names_the_holder(place: Place) {
     let store = place.open().await;
     let pause = pause(Some(fleet()), at(1));
     let held = |holder: Option<&str>| Holders::of(fleet(), holder.map(cluster));
-    assert_eq!(store.set_override(&pause, &held(None)).await.unwrap(), Acted::Yes(()), "nobody holds it");
+    let alone = Acted::Yes(OverrideSet::Alone);
+    assert_eq!(store.set_override(&pause, &held(None)).await.unwrap(), alone, "nobody holds it");
     assert_eq!(store.commit_decision(&adopted()).await.unwrap(), Committed::Yes);
     let others = held(Some("blue"));
     assert_eq!(store.set_override(&pause, &held(None)).await.unwrap(), Acted::HeldBy(others.clone()));
@@ -60,7 +64,7 @@ pub(crate) async fn each_act_names_the_holder(place: Place) {
     let qa: FleetName = "qa".parse().unwrap();
     let mut all = held(Some("green"));
     all.0.insert(qa.clone(), None);
-    let every = Override { fleet: None, ..pause };
+    let every = Override { fleet: None, ..pause.clone() };
     assert_eq!(store.set_override(&every, &all).await.unwrap(), Acted::HeldBy(others.clone()));
     let lifter = Person { expected: all, ..wrong };
     assert_eq!(store.lift_override(None, kind, &lifter).await.unwrap(), Acted::HeldBy(others));
@@ -70,7 +74,8 @@ pub(crate) async fn each_act_names_the_holder(place: Place) {
     assert_eq!(said.iter().filter(|said| said.starts_with("refused to ")).count(), 6, "{said:#?}");
 
     let right = person(Some("blue"), 3);
-    assert_eq!(store.lift_override(Some(&rnd), kind, &right).await.unwrap(), Acted::Yes(true));
+    let lifted = OverrideLifted { lifted: Some(pause), still: vec![] };
+    assert_eq!(store.lift_override(Some(&rnd), kind, &right).await.unwrap(), Acted::Yes(lifted));
 
     // The cool-down of an adoption is none; that of a move is lifted once, while it lasts.
     let hour = SignedDuration::from_hours(1);
@@ -91,7 +96,7 @@ pub(crate) async fn each_act_names_the_holder(place: Place) {
     // What was asked for in vain is told, too.
     assert_eq!(
         store.lift_override(Some(&rnd), kind, &person(Some("green"), 14)).await.unwrap(),
-        Acted::Yes(false)
+        Acted::Yes(OverrideLifted::default())
     );
     let outcome = |entry| match entry {
         HistoryEntry::Event { event, .. } => Some(event.outcome),
@@ -179,7 +184,8 @@ pub(crate) async fn a_request_that_waits_stays_open(place: Place) {
     assert_eq!((open[0].waiting_since, &open[0].overrides), (Some(at(2)), &request.overrides));
     // A pause calls it off, also one between the pass that found the fleet drained and its commit.
     let nobody = Holders::of(fleet(), None);
-    assert_eq!(store.set_override(&pause(Some(fleet()), at(3)), &nobody).await.unwrap(), Acted::Yes(()));
+    let paused = store.set_override(&pause(Some(fleet()), at(3)), &nobody).await.unwrap();
+    assert_eq!(paused, Acted::Yes(OverrideSet::Alone));
     let switch = Decision { kind: MoveKind::Switchover, ..decision(1, 4) };
     let commit = async |id| store.commit_request(&switch, id, "decided", "it goes").await.unwrap();
     assert_eq!(commit(id).await, Committed::Paused);
@@ -200,22 +206,28 @@ pub(crate) async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(pl
         Override { reason: "work".into(), until, ..pause(fleet, at(since)) }
     };
     let nobody = Holders::of(fleet(), None);
-    let set =
-        async |set: Override| assert_eq!(store.set_override(&set, &nobody).await.unwrap(), Acted::Yes(()));
-    set(pause(None, 1, None)).await;
-    set(pause(Some(fleet()), 2, Some(10))).await;
-    set(pause(Some(fleet()), 3, Some(20))).await;
+    let set = async |set: Override| match store.set_override(&set, &nobody).await.unwrap() {
+        Acted::Yes(set) => set,
+        other => panic!("{other:?}"),
+    };
+    let (every, first) = (pause(None, 1, None), pause(Some(fleet()), 2, Some(10)));
+    let second = pause(Some(fleet()), 3, Some(20));
+    assert_eq!(set(every.clone()).await, OverrideSet::Alone);
+    assert_eq!(set(first.clone()).await, OverrideSet::Alone, "that of all fleets is another one");
+    assert_eq!(set(second.clone()).await, OverrideSet::InPlaceOf(first));
     let overrides = store.load(at(4)).await.unwrap().overrides;
-    assert_eq!(overrides, [pause(None, 1, None), pause(Some(fleet()), 3, Some(20))]);
+    assert_eq!(overrides, [every.clone(), second.clone()]);
 
     let lift = async |fleet: Option<FleetName>, second| {
         let done = store.lift_override(fleet.as_ref(), OverrideKind::Pause, &person(None, second)).await;
-        let Acted::Yes(lifted) = done.unwrap() else { panic!("nobody was expected") };
-        lifted
+        let Acted::Yes(OverrideLifted { lifted, still }) = done.unwrap() else {
+            panic!("nobody was expected")
+        };
+        (lifted, still)
     };
-    assert!(lift(None, 5).await);
-    assert!(!lift(None, 6).await, "lifted already");
-    assert!(!lift(Some(fleet()), 30).await, "expired by itself");
+    assert_eq!(lift(None, 5).await, (Some(every), vec![second.clone()]), "one is still paused by its name");
+    assert_eq!(lift(None, 6).await, (None, vec![second]), "lifted already");
+    assert_eq!(lift(Some(fleet()), 30).await, (None, vec![]), "expired by itself");
     let said: Vec<String> = store
         .history(Some(&fleet()), 10)
         .await
@@ -231,10 +243,57 @@ pub(crate) async fn overrides_are_set_replaced_and_lifted_and_the_story_knows(pl
         [
             "lifted pause from fleet rnd, expecting rnd at nobody, and there was none: looked",
             "lifted pause from all fleets, expecting rnd at nobody, and there was none: looked",
-            "lifted pause from all fleets, expecting rnd at nobody: looked",
-            "set pause on fleet rnd until 2027-01-15T08:00:20Z, expecting rnd at nobody: work",
+            "lifted pause from all fleets, expecting rnd at nobody: looked; it was that of ada until lifted",
+            "set pause on fleet rnd until 2027-01-15T08:00:20Z, expecting rnd at nobody: work; in place of that of ada \
+             until 2027-01-15T08:00:10Z",
             "set pause on fleet rnd until 2027-01-15T08:00:10Z, expecting rnd at nobody: work",
             "set pause on all fleets until lifted, expecting rnd at nobody: work",
         ]
     );
+}
+
+pub(crate) async fn a_pause_ends_no_earlier_because_another_person_pauses_too(place: Place) {
+    let store = place.open().await;
+    let of = |author: &str, since, until: Option<i64>| Override {
+        author: author.into(),
+        until: until.map(at),
+        ..pause(None, at(since))
+    };
+    let nobody = Holders::of(fleet(), None);
+    let set = async |set: &Override| match store.set_override(set, &nobody).await.unwrap() {
+        Acted::Yes(set) => set,
+        other => panic!("{other:?}"),
+    };
+    let in_force = async |second| store.load(at(second)).await.unwrap().overrides;
+
+    // Nobody shortens what another one has stopped.
+    let open = of("ada", 1, None);
+    assert_eq!(set(&open).await, OverrideSet::Alone);
+    for until in [Some(10), None] {
+        assert_eq!(set(&of("bob", 2, until)).await, OverrideSet::Kept(open.clone()), "{until:?}");
+        assert_eq!(in_force(11).await, std::slice::from_ref(&open), "{until:?}");
+    }
+    // One's own may be shortened, and anybody's lengthened.
+    let own = of("ada", 3, Some(20));
+    assert_eq!(set(&own).await, OverrideSet::InPlaceOf(open));
+    let longer = of("bob", 4, Some(30));
+    assert_eq!(set(&longer).await, OverrideSet::InPlaceOf(own));
+    // What has ended holds nothing.
+    assert_eq!(set(&of("ada", 31, Some(40))).await, OverrideSet::Alone);
+    // Whoever lifts another's can be told whose it was, and what goes on holding the fleet.
+    let by_name = Override { fleet: Some(fleet()), ..of("bob", 32, None) };
+    assert_eq!(set(&by_name).await, OverrideSet::Alone);
+    let ann = person(None, 33);
+    let lifted = store.lift_override(Some(&fleet()), OverrideKind::Pause, &ann).await.unwrap();
+    let still = vec![of("ada", 31, Some(40))];
+    assert_eq!(lifted, Acted::Yes(OverrideLifted { lifted: Some(by_name), still }));
+    let said = events(&store).await;
+    for part in [
+        "set pause on all fleets until 2027-01-15T08:00:10Z, expecting rnd at nobody: network works; that of ada until \
+         lifted stays in force",
+        "; in place of that of ada until 2027-01-15T08:00:20Z",
+        "lifted pause from fleet rnd, expecting rnd at nobody: looked; it was that of bob until lifted",
+    ] {
+        assert!(said.iter().any(|said| said.ends_with(part)), "{part:?} is not in {said:#?}");
+    }
 }

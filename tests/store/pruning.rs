@@ -2,7 +2,7 @@
 
 use switchyard::{
     model::{Consent, Decision, Fence, Generation, Holders, MoveKind, MoveState, Override, Proposed},
-    store::{Acted, Committed, Person, ProposalAnswered, Started},
+    store::{Acted, Committed, OverrideSet, Person, ProposalAnswered, Started},
 };
 use switchyard_lab::values::pause;
 
@@ -29,7 +29,7 @@ pub(crate) async fn pruning_keeps_what_counts(place: Place) {
     // A pause that is over by a clock that runs ahead, and a rejection of what would be decided next.
     let holders = Holders::of(fleet(), Some(cluster("green")));
     let paused = Override { until: Some(at(10)), ..pause(Some(fleet()), at(0)) };
-    assert_eq!(store.set_override(&paused, &holders).await.unwrap(), Acted::Yes(()));
+    assert_eq!(store.set_override(&paused, &holders).await.unwrap(), Acted::Yes(OverrideSet::Alone));
     let mut next = Proposed {
         fleet: fleet(),
         generation: Generation(latest + 1),
