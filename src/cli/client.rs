@@ -29,6 +29,13 @@ pub(super) struct Client {
 pub(super) enum Failure {
     Usage(String),
     Failed(String),
+    /// Nobody could answer, which may pass: no connection, or an error of the server or of what stands before it.
+    Away {
+        text: String,
+        problem: Option<Value>,
+    },
+    /// A move that goes on, or may, can no longer be followed.
+    Lost(String),
     /// The problem document of a refusal; held when a gate holds it.
     Refused {
         held: bool,
@@ -38,11 +45,26 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// What a failure to ask is worth while a move may be under way: that has not failed with it.
+    pub(super) fn lost(self) -> Self {
+        match self {
+            Self::Failed(text) | Self::Refused { text, .. } | Self::Away { text, .. } => Self::Lost(format!(
+                "{text}; what was asked for may go on all the same: `switchyard watch FLEET` follows it again"
+            )),
+            other => other,
+        }
+    }
+
     /// Says it: a program that asked for JSON gets the problem document, or one in its shape, on standard output.
     fn end(self, output: OutputFormat) -> Exit {
         let (text, exit, problem) = match self {
             Self::Usage(text) => (text, Exit::Usage, None),
             Self::Failed(text) => (text, Exit::Failed, None),
+            Self::Away { text, problem } => (text, Exit::Failed, problem),
+            Self::Lost(text) => {
+                let problem = json!({"title": "Not known", "detail": text});
+                (text, Exit::Unknown, Some(problem))
+            }
             Self::Refused { held, text, problem } => {
                 (text, if held { Exit::Held } else { Exit::Failed }, Some(problem))
             }
@@ -203,21 +225,30 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable = |error: reqwest::Error| Failure::Failed(super::chain(&error));
+        let unreachable = |error: reqwest::Error| {
+            let text = super::chain(&error);
+            if error.is_builder() { Failure::Failed(text) } else { Failure::Away { text, problem: None } }
+        };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
+        let failed = |text: String, problem| {
+            if status.is_server_error() { Failure::Away { text, problem } } else { Failure::Failed(text) }
+        };
         let value: Value = serde_json::from_slice(&body).map_err(|_| {
-            Failure::Failed(format!("{url} answered {status}, and not in JSON: is it a Switchyard?"))
+            failed(format!("{url} answered {status}, and not in JSON: is it a Switchyard?"), None)
         })?;
         if status.is_success() {
             return Ok(value);
         }
         let Some(detail) = value.get("detail").and_then(Value::as_str).map(str::to_owned) else {
-            return Err(Failure::Failed(format!("{url} answered {status}, and not as a Switchyard does")));
+            return Err(failed(format!("{url} answered {status}, and not as a Switchyard does"), None));
         };
         let held = value.get("outcome").and_then(Value::as_str).is_some_and(|o| o.starts_with("held:"));
         let text = if held { detail } else { format!("{status}: {detail}") };
+        if status.is_server_error() && !held {
+            return Err(failed(text, Some(value)));
+        }
         Err(Failure::Refused { held, text, problem: value })
     }
 

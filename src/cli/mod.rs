@@ -1,6 +1,6 @@
 //! Arguments, output and exit codes.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 held back by a gate.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 held back by a gate, 4 nobody could be asked how a move ends.
 
 mod check;
 mod client;
@@ -32,6 +32,7 @@ enum Exit {
     Failed = 1,
     Usage = 2,
     Held = 3,
+    Unknown = 4,
 }
 
 impl From<Exit> for ExitCode {

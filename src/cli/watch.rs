@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write as _},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reqwest::Method;
@@ -15,6 +15,9 @@ use super::{
 };
 
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// How long nobody may answer before a move is no longer followed: longer than another leader takes to begin.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Progress is for eyes: it goes to standard error, as one line that changes on a terminal, otherwise as a line for every
 /// change.
@@ -41,6 +44,13 @@ impl Screen {
         }
         what.clone_into(&mut self.shown);
     }
+
+    /// Says something beside how far it is, which is shown anew afterwards.
+    fn remark(&mut self, what: &str) {
+        let before = if self.live && !self.shown.is_empty() { "\n" } else { "" };
+        let _ = writeln!(std::io::stderr(), "{before}  {what}");
+        self.shown.clear();
+    }
 }
 
 impl Drop for Screen {
@@ -55,13 +65,40 @@ fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     value.pointer(pointer).and_then(Value::as_str)
 }
 
+/// Asks until somebody answers: the move goes on while its server is started again or another one takes the lead.
+async fn asked(
+    patience: Duration,
+    screen: &mut Screen,
+    ask: impl AsyncFn() -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
+    let mut silent: Option<Instant> = None;
+    loop {
+        let text = match ask().await {
+            Err(Failure::Away { text, .. }) => text,
+            answer => return answer,
+        };
+        let since = *silent.get_or_insert_with(|| {
+            screen.remark(&format!("cannot ask: {text}; trying again for {} s", patience.as_secs()));
+            Instant::now()
+        });
+        if since.elapsed() >= patience {
+            return Err(Failure::Away { text, problem: None }.lost());
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+async fn get(client: &Client, path: &str, screen: &mut Screen) -> Result<Value, Failure> {
+    asked(PATIENCE, screen, async || client.send(Method::GET, path, None).await).await
+}
+
 /// Follows what is under way for a fleet, from whatever terminal it was begun: a move, a request that waits for a drain, a
 /// proposal that waits for a person.
 pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure> {
     let path = format!("/api/v1/fleets/{fleet}");
     let mut screen = Screen::new();
     loop {
-        let fleet = client.send(Method::GET, &path, None).await?;
+        let fleet = get(client, &path, &mut screen).await?;
         let generation = fleet["generation"].as_u64().unwrap_or_default();
         if fleet["moving"] == true {
             drop(screen);
@@ -91,7 +128,7 @@ pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure>
 pub(super) async fn follow(client: &Client, path: &str, generation: u64) -> Result<Exit, Failure> {
     let mut screen = Screen::new();
     loop {
-        let fleet = client.send(Method::GET, path, None).await?;
+        let fleet = get(client, path, &mut screen).await.map_err(Failure::lost)?;
         let now = fleet["generation"].as_u64().unwrap_or_default();
         if now > generation {
             return Err(Failure::Failed(format!(
@@ -121,7 +158,8 @@ pub(super) async fn follow(client: &Client, path: &str, generation: u64) -> Resu
 pub(super) async fn drain(client: &Client, path: &str, request: i64) -> Result<Exit, Failure> {
     let mut screen = Screen::new();
     loop {
-        let record = client.send(Method::GET, &format!("/api/v1/requests/{request}"), None).await?;
+        let record =
+            get(client, &format!("/api/v1/requests/{request}"), &mut screen).await.map_err(Failure::lost)?;
         if let Some(outcome) = text(&record, "/outcome") {
             drop(screen);
             if let Some(generation) = record["generation"].as_u64() {
@@ -130,7 +168,7 @@ pub(super) async fn drain(client: &Client, path: &str, request: i64) -> Result<E
             let (held, text) = (outcome.starts_with("held:"), sentence(&record));
             return Err(Failure::Refused { held, text, problem: record });
         }
-        let fleet = client.send(Method::GET, path, None).await?;
+        let fleet = get(client, path, &mut screen).await.map_err(Failure::lost)?;
         let count = fleet["in_flight"].as_u64().map_or("unknown".to_owned(), |count| count.to_string());
         let until = text(&fleet, "/waiting/until").unwrap_or("answered");
         let what = warned(&fleet, format!("drain: pipelines in flight {count}, waits until {until}"));
@@ -169,7 +207,37 @@ fn progress(fleet: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::{
+        cell::{Cell, RefCell},
+        time::Duration,
+    };
+
+    use serde_json::{Value, json};
+
+    use super::{Failure, Screen, asked};
+
+    #[tokio::test]
+    async fn whoever_does_not_answer_is_asked_again_and_is_no_failed_move() {
+        let away = || Failure::Away { text: "502 Bad Gateway".to_owned(), problem: None };
+        let mut screen = Screen::new();
+        let answers: RefCell<Vec<Result<Value, Failure>>> =
+            RefCell::new(vec![Ok(json!("late")), Err(away()), Err(away())]);
+        let next = async || answers.borrow_mut().pop().expect("there is one more");
+        let answer = asked(Duration::MAX, &mut screen, next).await;
+        assert!(matches!(&answer, Ok(answer) if *answer == json!("late")));
+        // Some time it is enough, and nobody says that the move has failed.
+        let tries = Cell::new(0);
+        let never = async || {
+            tries.set(tries.get() + 1);
+            Err(away())
+        };
+        let Err(Failure::Lost(text)) = asked(Duration::ZERO, &mut screen, never).await else { panic!() };
+        assert!(text.starts_with("502 Bad Gateway; what was asked for may go on"), "{text}");
+        assert_eq!(tries.get(), 1);
+        // What is an answer is not asked for again.
+        let refused = async || Err(Failure::Failed("404 Not Found".to_owned()));
+        assert!(matches!(asked(Duration::MAX, &mut screen, refused).await, Err(Failure::Failed(_))));
+    }
 
     #[test]
     fn progress_names_phase_runners_and_servers() {

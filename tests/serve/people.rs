@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use switchyard_lab::gitlab::JobTemplate;
+use switchyard_lab::gitlab::{Fault, JobTemplate, Kind, Match};
+use tokio::sync::Notify;
 
 use crate::stage::{READ_TOKEN, Stage, alert, message};
 
@@ -318,7 +319,7 @@ async fn a_sticky_fleet_drains_and_can_be_watched_from_another_terminal() {
     let watch = async || {
         stage.fleet_until("it waits", |fleet| !fleet["waiting"].is_null()).await;
         stage.metric_until("switchyard_fleet_request_waiting", &[("fleet", "rnd")], 1.0).await;
-        stage.cli_until(&["watch", "rnd"], "drain: pipelines in flight 1", &watching).await
+        stage.cli_until(&["watch", "rnd"], &[("drain: pipelines in flight 1", &watching)]).await
     };
     let drain = async || {
         let waits = |fleet: &Value| fleet["in_flight"] == 1 && !fleet["waiting"].is_null();
@@ -335,4 +336,39 @@ async fn a_sticky_fleet_drains_and_can_be_watched_from_another_terminal() {
         assert!(said.stderr.contains("drain: pipelines in flight 1"), "{said:?}");
     }
     assert_eq!(admin.holders("rnd-runner"), stage.green);
+}
+
+#[tokio::test]
+async fn a_move_is_followed_while_its_server_is_started_again() {
+    let stage = Stage::new().await;
+    let switchyard = stage.start().await;
+    let writes = Match::operation("^update_runner$");
+    stage.gitlab.admin().fault(Fault::new(writes, Kind::Forbidden));
+    let (begun, again) = ([Notify::new(), Notify::new()], [Notify::new(), Notify::new()]);
+    let parts = |i: usize| [("runners ", &begun[i]), ("trying again for 60 s", &again[i])];
+    let asked = async {
+        let switch = ["switch", "rnd", "--from", "blue", "--to", "green", "--reason", "a test"];
+        stage.cli_until(&switch, &parts(0)).await
+    };
+    let watched = async {
+        stage.fleet_until("it moves", |fleet| fleet["moving"] == true).await;
+        stage.cli_until(&["watch", "rnd"], &parts(1)).await
+    };
+    let restart = async {
+        for begun in &begun {
+            begun.notified().await;
+        }
+        drop(switchyard);
+        for again in &again {
+            again.notified().await;
+        }
+        stage.gitlab.admin().clear_faults();
+        stage.start().await
+    };
+    let (asked, watched, _switchyard) = tokio::join!(asked, watched, restart);
+    for said in [asked, watched] {
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(said.stderr.matches("trying again").count(), 1, "it is said once: {said:?}");
+    }
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
 }

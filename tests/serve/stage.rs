@@ -259,8 +259,8 @@ impl Stage {
         }
     }
 
-    /// The same for a command that tells how far it is: notifies when it has told this on standard error.
-    pub(crate) async fn cli_until(&self, args: &[&str], part: &str, told: &tokio::sync::Notify) -> Said {
+    /// The same for a command that tells how far it is: notifies when it has told each of these on standard error.
+    pub(crate) async fn cli_until(&self, args: &[&str], parts: &[(&str, &tokio::sync::Notify)]) -> Said {
         use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
         let mut command = tokio::process::Command::new(BINARY);
         command.args(args).arg("--config.file").arg(self.dir.path().join("switchyard.toml"));
@@ -274,9 +274,7 @@ impl Stage {
         let follow = async {
             let mut stderr = String::new();
             while let Some(line) = lines.next_line().await.unwrap() {
-                if line.contains(part) {
-                    told.notify_one();
-                }
+                parts.iter().filter(|(part, _)| line.contains(part)).for_each(|(_, told)| told.notify_one());
                 stderr.push_str(&line);
                 stderr.push('\n');
             }

@@ -39,7 +39,7 @@ pub const LEVEL: &str = "info,switchyard=debug";
 /// What a command of the CLI printed and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The exit code: 0 done, 1 failed, 2 wrong usage, 3 held back by a gate.
+    /// The exit code: 0 done, 1 failed, 2 wrong usage, 3 held back by a gate, 4 nobody could be asked how a move ends.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
