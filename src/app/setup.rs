@@ -89,8 +89,10 @@ impl Channels {
         let Built { setup, access, tokens, alertmanagers, retention, fixed: _ } = built;
         // First: who watches the files must not put back what it has read of them before.
         self.tokens.send_replace(Arc::new(tokens));
-        self.topology.send_replace(setup.topology.clone());
+        // Before those who take requests know of it: a pass answers what is asked of fleets that it does not know.
+        let topology = setup.topology.clone();
         self.setup.send_replace(Arc::new(setup));
+        self.topology.send_replace(topology);
         self.access.send_replace(Arc::new(access));
         self.alertmanagers.send_replace(Arc::new(alertmanagers));
         self.retention.send_replace(retention);

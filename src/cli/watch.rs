@@ -97,8 +97,9 @@ async fn get(client: &Client, path: &str, screen: &mut Screen) -> Result<Value, 
 pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure> {
     let path = format!("/api/v1/fleets/{fleet}");
     let mut screen = Screen::new();
+    // Patience is for who has answered once.
+    let mut fleet = client.send(Method::GET, &path, None).await?;
     loop {
-        let fleet = get(client, &path, &mut screen).await?;
         let generation = fleet["generation"].as_u64().unwrap_or_default();
         if fleet["moving"] == true {
             drop(screen);
@@ -121,6 +122,7 @@ pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure>
         );
         screen.show(&warned(&fleet, what), since(proposal, "/at"));
         tokio::time::sleep(PERIOD).await;
+        fleet = get(client, &path, &mut screen).await?;
     }
 }
 

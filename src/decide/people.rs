@@ -108,9 +108,11 @@ impl<'a> View<'a> {
             return Judgement::Refused(Outcome::Steady, format!("{name} is held by {to} already."));
         }
         // Whoever paused the fleet after it began to drain means this move, too.
-        let ends = waits && (self.input.judges)(MoveKind::Failover, Gate::NotPaused);
-        let pause = Override::pause(self.input.overrides, name, self.input.now);
-        if let Some(pause) = pause.filter(|_| ends) {
+        let guarded = (self.input.judges)(MoveKind::Failover, Gate::NotPaused);
+        let pause = request.waiting_since.filter(|_| guarded).and_then(|waiting| {
+            Override::pauses(self.input.overrides, name, self.input.now).find(|p| p.since >= waiting)
+        });
+        if let Some(pause) = pause {
             let sentence = format!(
                 "{name}: the switchover to {to} waited, and {} has paused the fleet ({}): nothing was done.",
                 pause.author, pause.reason

@@ -197,7 +197,7 @@ impl Http {
         self.wait_for_limit(operation).await?;
 
         // The last moment: a process that was frozen until now must not send what it was about to, nor once a connection
-        // is made. The client looks at this time before it goes on.
+        // is made. The client looks at this time before it goes on; only a machine that sleeps stops it.
         let left = deadline.map(time_left);
         if left == Some(Duration::ZERO) {
             return Err(Error::TooLate { operation });

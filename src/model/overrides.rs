@@ -44,7 +44,16 @@ pub struct Override {
 impl Override {
     /// The pause that holds for `fleet` now, if one does.
     pub fn pause<'a>(overrides: &'a [Self], fleet: &FleetName, now: Timestamp) -> Option<&'a Self> {
-        overrides.iter().find(|o| o.kind == OverrideKind::Pause && o.applies(fleet, now))
+        Self::pauses(overrides, fleet, now).next()
+    }
+
+    /// Those that hold for `fleet` now: of the fleet, and of all fleets.
+    pub fn pauses<'a>(
+        overrides: &'a [Self],
+        fleet: &FleetName,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Self> {
+        overrides.iter().filter(move |o| o.kind == OverrideKind::Pause && o.applies(fleet, now))
     }
 
     fn applies(&self, fleet: &FleetName, now: Timestamp) -> bool {

@@ -230,7 +230,7 @@ impl<W: World> Reconciler<W> {
         let now = setup.world.now();
         let mut state = self.load(term.is_some(), now).await?;
         let mut requests = self.store.open_requests().await?;
-        if term.is_some() {
+        if term.is_some() && !self.setup.has_changed().unwrap_or(false) {
             self.turn_away(topology, &mut requests, now).await?;
         }
         let runners = topology.assign(&observation.runners);

@@ -193,14 +193,22 @@ impl Operation for EndSignals {
     }
 }
 
-async fn paused(conn: &mut AnyConnection, fleet: &FleetName, at: Timestamp) -> Result<bool, Error> {
+/// Whether a pause is in force at that time, of those that were set at `since` or later.
+async fn paused(
+    conn: &mut AnyConnection,
+    fleet: &FleetName,
+    at: Timestamp,
+    since: Timestamp,
+) -> Result<bool, Error> {
     let row = sqlx::query(
-        "SELECT 1 FROM overrides WHERE scope IN ($1, $2) AND kind = $3 AND (until IS NULL OR until > $4)",
+        "SELECT 1 FROM overrides \
+         WHERE scope IN ($1, $2) AND kind = $3 AND (until IS NULL OR until > $4) AND since >= $5",
     )
     .bind(scope(Some(fleet)))
     .bind(scope(None))
     .bind(OverrideKind::Pause.as_str())
     .bind(time(at))
+    .bind(time(since))
     .fetch_optional(conn)
     .await?;
     Ok(row.is_some())
@@ -228,12 +236,14 @@ impl Operation for CommitDecision {
         {
             return Ok(Committed::InFlight { generation });
         }
-        // A pause that was answered before this transaction holds for it, and calls off what has waited.
-        let waited = match &self.answer {
-            Some(answer) => answer.waited(conn).await?,
-            None => false,
+        // A pause that was answered before this transaction holds for it, and ends what has waited since before it.
+        let since = match &self.answer {
+            _ if decision.kind.automatic() => Some(Timestamp::MIN),
+            Some(answer) => answer.waiting_since(conn).await?,
+            None => None,
         };
-        if (waited || decision.kind.automatic()) && paused(conn, &decision.fleet, decision.decided_at).await?
+        if let Some(since) = since
+            && paused(conn, &decision.fleet, decision.decided_at, since).await?
         {
             return Ok(Committed::Paused);
         }
@@ -345,7 +355,7 @@ impl Operation for StepsStarted {
         };
         // A move under way goes on; a pause that was answered before this transaction holds back corrections.
         let moving = rows::word::<MoveState>(&row, "state")? == MoveState::Moving;
-        if !moving && paused(conn, fleet, self.at).await? {
+        if !moving && paused(conn, fleet, self.at, Timestamp::MIN).await? {
             return Ok(Started::Paused);
         }
         let mut id = numbers(conn, self.steps.len()).await?;

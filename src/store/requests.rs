@@ -91,13 +91,13 @@ impl Operation for AnswerRequest {
 }
 
 impl AnswerRequest {
-    /// Whether the request waited until its fleet had drained.
-    pub(super) async fn waited(&self, conn: &mut AnyConnection) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM request WHERE id = $1 AND waiting_since IS NOT NULL")
+    /// Since when the request has waited for its fleet to drain.
+    pub(super) async fn waiting_since(&self, conn: &mut AnyConnection) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query("SELECT waiting_since FROM request WHERE id = $1")
             .bind(self.id)
             .fetch_optional(conn)
             .await?;
-        Ok(row.is_some())
+        row.map_or(Ok(None), |row| rows::parse_opt(&row, "waiting_since"))
     }
 }
 

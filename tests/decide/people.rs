@@ -85,6 +85,11 @@ fn a_sticky_fleet_waits_for_its_pipelines_with_a_deadline() {
     case.requests[0].waiting_since = Some(at(NOW - 10));
     case.overrides.push(pause(None, at(NOW - 1)));
     assert_eq!(asked(&case), Outcome::Held(Gate::NotPaused));
+    // One that was there before does not: who asked for the move knew of it. One of all fleets hides none of the fleet.
+    case.overrides = vec![pause(None, at(NOW - 11))];
+    assert!(case.decide().waiting.is_some());
+    case.overrides.push(pause(Some(rnd()), at(NOW - 1)));
+    assert_eq!(asked(&case), Outcome::Held(Gate::NotPaused));
     case.overrides.clear();
 
     // A later request takes its place, unless that one is refused.

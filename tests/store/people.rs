@@ -190,7 +190,8 @@ pub(crate) async fn a_request_that_waits_stays_open(place: Place) {
     let commit = async |id| store.commit_request(&switch, id, "decided", "it goes").await.unwrap();
     assert_eq!(commit(id).await, Committed::Paused);
     let next = store.add_request(&request).await.unwrap();
-    assert_eq!(commit(next).await, Committed::Yes, "what is asked for at once goes in spite of a pause");
+    assert!(store.hold_request(next, &event(4)).await.unwrap());
+    assert_eq!(commit(next).await, Committed::Yes, "who asked for it knew of the pause");
     store.answer_request(id, "decided", "it goes", Some(Generation(7)), at(4)).await.unwrap();
     let record = store.request(id).await.unwrap().unwrap();
     assert_eq!((record.generation, record.answered_at), (Some(Generation(7)), Some(at(4))));
