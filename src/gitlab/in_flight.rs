@@ -1,8 +1,9 @@
 //! Pipelines that are under way and have jobs on a tag.
 //!
-//! A pipeline is looked for by the jobs that the fleet's runners have taken: one that has not begun on them is bound to no
-//! cluster. GitLab lists a runner's jobs by their creation, which is that of the pipeline, and not by their project or
-//! pipeline: how far back it is looked bounds the calls, except for what a runner runs now. Jobs of projects where the token's owner is less than a Reporter are not shown by GitLab, and not counted.
+//! A pipeline is looked for by the jobs that the fleet's runners have taken: one that has not begun on them is bound to
+//! no cluster. GitLab lists a runner's jobs by their creation, which is that of the pipeline, and not by their project
+//! or pipeline: how far back it is looked bounds the calls, except for what a runner runs now. Jobs of projects where
+//! the token's owner is less than a Reporter are not shown by GitLab, and not counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,14 +7,14 @@ use sqlx::{AnyConnection, any::AnyRow};
 use super::{
     Committed, Ending, Error, Event, Started, Upserted,
     merge::merge,
-    people,
+    people, read,
     requests::AnswerRequest,
-    rows::{self, json, number, scope, time},
+    rows::{self, json, number, time},
     writer::Operation,
 };
 use crate::model::{
-    CLOCK_OFF, Decision, Epoch, Fence, FleetName, Generation, MoveState, OverrideKind, Signal, SignalState,
-    Step, StepOutcome,
+    CLOCK_OFF, Decision, Epoch, Fence, FleetName, Generation, MoveState, Override, Signal, SignalState, Step,
+    StepOutcome,
 };
 
 /// Takes `count` numbers of the story and gives the first.
@@ -200,18 +200,8 @@ async fn paused(
     at: Timestamp,
     since: Timestamp,
 ) -> Result<bool, Error> {
-    let row = sqlx::query(
-        "SELECT 1 FROM overrides \
-         WHERE scope IN ($1, $2) AND kind = $3 AND (until IS NULL OR until > $4) AND since >= $5",
-    )
-    .bind(scope(Some(fleet)))
-    .bind(scope(None))
-    .bind(OverrideKind::Pause.as_str())
-    .bind(time(at))
-    .bind(time(since))
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.is_some())
+    let set = read::in_force(conn, at).await?;
+    Ok(Override::pauses(&set, fleet, at).any(|pause| pause.since >= since))
 }
 
 pub(super) struct CommitDecision {

@@ -7,6 +7,7 @@ use sqlx::AnyConnection;
 use super::{
     Acknowledged, Acted, Error, Event, OverrideLifted, OverrideSet, Person, ProposalAnswered,
     operations::{insert_event, latest, latest_generation, numbers},
+    read,
     rows::{self, json, number, scope, time},
     writer::Operation,
 };
@@ -154,7 +155,8 @@ impl Operation for SetOverride {
         let event = |sentence| event(fleet, &format!("{kind}_set"), sentence, &set.author, set.since);
         let until = until(set);
         let mut sentence = format!("{act} {until}, expecting {expected}: {}", set.reason);
-        let before = in_force(conn, set.kind, set.since).await?.into_iter().find(|o| o.fleet == set.fleet);
+        let mut before = read::in_force(conn, set.since).await?.into_iter();
+        let before = before.find(|o| (o.kind, &o.fleet) == (set.kind, &set.fleet));
         if let Some(before) = &before {
             let of = format!("that of {} {}", before.author, self::until(before));
             if before.author != set.author && !set.outlasts(before) {
@@ -186,22 +188,6 @@ fn until(set: &Override) -> String {
     set.until.map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"))
 }
 
-/// All overrides of a kind that have not ended by themselves.
-async fn in_force(
-    conn: &mut AnyConnection,
-    kind: OverrideKind,
-    now: Timestamp,
-) -> Result<Vec<Override>, Error> {
-    let rows = sqlx::query(
-        "SELECT * FROM overrides WHERE kind = $1 AND (until IS NULL OR until > $2) ORDER BY scope",
-    )
-    .bind(kind.as_str())
-    .bind(time(now))
-    .fetch_all(conn)
-    .await?;
-    rows.iter().map(rows::override_).collect()
-}
-
 pub(super) struct LiftOverride {
     pub(super) fleet: Option<FleetName>,
     pub(super) kind: OverrideKind,
@@ -224,15 +210,17 @@ impl Operation for LiftOverride {
             (Some(fleet), Some(other)) => fleet == other,
             (None, other) => other.as_ref().is_none_or(|other| expected.0.contains_key(other)),
         };
-        let all = in_force(conn, self.kind, *at).await?.into_iter().filter(concerns);
+        let all = read::in_force(conn, *at).await?.into_iter();
+        let all = all.filter(|set| set.kind == self.kind && concerns(set));
         let (mut lifted, still): (Vec<_>, Vec<_>) = all.partition(|set| set.fleet == self.fleet);
         let lifted = lifted.pop();
-        sqlx::query("DELETE FROM overrides WHERE scope = $1 AND kind = $2 AND (until IS NULL OR until > $3)")
-            .bind(scope(self.fleet.as_ref()))
-            .bind(self.kind.as_str())
-            .bind(time(*at))
-            .execute(&mut *conn)
-            .await?;
+        if lifted.is_some() {
+            sqlx::query("DELETE FROM overrides WHERE scope = $1 AND kind = $2")
+                .bind(scope(self.fleet.as_ref()))
+                .bind(self.kind.as_str())
+                .execute(&mut *conn)
+                .await?;
+        }
         let (outcome, none) =
             if lifted.is_some() { ("lifted", "") } else { ("not_set", ", and there was none") };
         let mut sentence =

@@ -7,7 +7,7 @@ use super::{
     Error, HistoryEntry, State, StepRecord,
     rows::{self, time},
 };
-use crate::model::{FleetName, Holders, MOVES_KNOWN, Signal};
+use crate::model::{FleetName, Holders, MOVES_KNOWN, Override, Signal};
 
 const RESOLVED_KEPT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -37,6 +37,15 @@ fn ago(now: Timestamp, kept: SignedDuration) -> String {
     time(now.checked_sub(kept).unwrap_or(Timestamp::MIN))
 }
 
+/// What people set and what has not ended by itself.
+pub(super) async fn in_force(conn: &mut AnyConnection, at: Timestamp) -> Result<Vec<Override>, Error> {
+    let set = sqlx::query("SELECT * FROM overrides WHERE until IS NULL OR until > $1 ORDER BY scope, kind")
+        .bind(time(at))
+        .fetch_all(conn)
+        .await?;
+    set.iter().map(rows::override_).collect()
+}
+
 pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<State, Error> {
     // One transaction, one moment.
     let mut tx = conn.begin().await?;
@@ -55,14 +64,7 @@ pub(super) async fn load(conn: &mut AnyConnection, now: Timestamp) -> Result<Sta
     for row in moves {
         state.moves.push(rows::decision(&row)?);
     }
-    let overrides =
-        sqlx::query("SELECT * FROM overrides WHERE until IS NULL OR until > $1 ORDER BY scope, kind")
-            .bind(time(now))
-            .fetch_all(&mut *tx)
-            .await?;
-    for row in overrides {
-        state.overrides.push(rows::override_(&row)?);
-    }
+    state.overrides = in_force(&mut tx, now).await?;
     // What a fleet would decide next: proposals of the past have a generation that is taken.
     let proposals = sqlx::query(
         "SELECT * FROM proposal WHERE expired_at IS NULL AND generation > \

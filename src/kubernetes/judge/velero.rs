@@ -65,11 +65,11 @@ fn sync(location: &Location, at: &At<'_>) -> Judgement {
 }
 
 fn other_writer<'a>(object: &Object, location: &Location, at: &At<'a>) -> Option<&'a Object> {
-    // All of them are in one cluster, whose name does not matter here.
-    let store = location.store("");
     if location.read_only {
         return None;
     }
+    // All of them are in one cluster, whose name does not matter here.
+    let store = location.store("");
     at.related.of(Kind::BackupStorageLocation).find(|other| {
         let same = other.namespace == object.namespace && other.name == object.name;
         let Detail::Location(theirs) = &other.detail else { return false };
