@@ -1,6 +1,6 @@
 //! Many alert groups at once: all of them in the store, none refused for good, and memory within bounds.
 
-use std::{fs, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use futures::future::join_all;
@@ -12,25 +12,18 @@ use switchyard_lab::{
     parts::Flavour,
     wait::{PATIENCE, until},
 };
-use tokio::sync::Mutex;
 
-use crate::stage::{Peers, Setup, Stage, alert, now};
+use crate::{
+    BESIDE,
+    stage::{Peers, Setup, Stage, alert, now},
+};
 
 const GROUPS: usize = 5_000;
 /// Half a minute on an idle machine, minutes on one that builds something beside.
 const LONG: Duration = Duration::from_secs(900);
-/// One storm at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
 /// Of resident memory at its highest. Five thousand connections at once, each with its buffers and its message, took
 /// about a third of this.
 const MOST_MEMORY_KIB: u64 = 384 * 1024;
-
-/// The highest resident memory of a process.
-fn peak_kib(process: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
-}
 
 /// The metrics, asked for from another address, as Prometheus would: what Alertmanager does to its own connections is not its
 /// business.
@@ -56,13 +49,12 @@ async fn five_thousand_groups_at_once_of_three_peers_are_all_stored_once_in_boun
 /// Switchyard answers 503.
 #[expect(clippy::print_stderr, reason = "a run says what it came to")]
 async fn burst(peers: Peers) {
-    let _alone = ALONE.lock().await;
+    let _alone = BESIDE.write().await;
     let mut setup = Setup { peers, direct: true, ..Setup::one_flush(Flavour::Pinned) };
     // Long enough for Alertmanager to hear of all alerts before it sends the first.
     setup.route["group_wait"] = json!("10s");
     let Some(mut stage) = Stage::start(setup).await else { return };
-    let process = stage.switchyard.process().id();
-    let before = peak_kib(process);
+    let before = stage.switchyard.process().peak_kib().unwrap();
     let mut other = stage.open_store().await;
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
 
@@ -118,7 +110,8 @@ async fn burst(peers: Peers) {
     .unwrap();
     let count = |name: &str, labels: &[(&str, &str)]| page.value(name, labels).unwrap_or(0.0);
     let (busy, taken) = (count(codes, &[("code", "503")]), count(codes, &[("code", "200")]));
-    let (commits, peak) = (count("switchyard_store_commits_total", &[]), peak_kib(process));
+    let (commits, peak) =
+        (count("switchyard_store_commits_total", &[]), stage.switchyard.process().peak_kib().unwrap());
     eprintln!(
         "{GROUPS} groups of {peers:?}: {taken} messages taken, {busy} answered 503 and sent again, {commits} transactions, \
          peak memory {} MiB ({} before)",

@@ -39,6 +39,11 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures::{FutureExt as _, future::join};
 use switchyard_lab::parts::Flavour;
+use tokio::sync::RwLock;
+
+/// Rows run beside each other, a burst alone: it takes the whole machine for a minute, and the clocks of Alertmanager and
+/// Prometheus go on.
+static BESIDE: RwLock<()> = RwLock::const_new(());
 
 /// Makes a test of each function: with the pinned and with the packaged version, beside each other, because a row mostly
 /// waits.
@@ -56,6 +61,7 @@ pub(crate) use on_both_versions;
 
 #[expect(clippy::print_stderr, reason = "a failure says of which version")]
 async fn both(row: impl AsyncFn(Flavour)) {
+    let _beside = BESIDE.read().await;
     let run = async |flavour| {
         let ended = AssertUnwindSafe(row(flavour)).catch_unwind().await;
         if let Err(panic) = ended {

@@ -138,12 +138,7 @@ async fn the_first_messages_of_three_peers_are_partial(flavour: Flavour) {
 async fn partial(setup: Setup) {
     let Some(stage) = Stage::start(setup).await else { return };
     let names: Vec<String> = (0..1_000).map(|n| format!("Many{n}")).collect();
-    let labels: Vec<_> = names.iter().map(|name| alert(name)).collect();
-    let labels: Vec<&[(&str, &str)]> = labels.iter().map(|labels| &labels[..]).collect();
-    let (starts, ends) = (now() - SignedDuration::from_secs(1), now() + SignedDuration::from_hours(1));
-    for peer in &stage.alertmanagers {
-        peer.post_since(&labels, starts, ends).await.unwrap();
-    }
+    stage.fire_all(&names).await;
     until(PATIENCE, "all alerts are stored", async || {
         let count = stage.all_episodes().await.len();
         anyhow::ensure!(count == names.len(), "{count}");

@@ -8,6 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
     future::Future,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -21,6 +22,13 @@ use crate::wait;
 
 /// Background jobs of a shell without job control read from /dev/null, hence descriptor 3.
 const LIFELINE: &str = r#"exec 3<&0 </dev/null; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&-"#;
+
+/// Writes a shell script that can be started.
+pub fn script(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, format!("#!/bin/sh\n{text}\n"))
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -132,6 +140,18 @@ impl Process {
     /// The file with its output.
     pub fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// All of its output so far, over every start.
+    pub fn logged(&self) -> Result<String> {
+        fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
+    }
+
+    /// The most memory that it ever had resident, in KiB.
+    pub fn peak_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        Ok(peak.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// The last lines of its output, with its name: for messages.
