@@ -100,13 +100,7 @@ async fn every_question_has_an_answer() {
     scene.kill("blue").await.unwrap();
     scene.moved_to("green").await.unwrap();
     // Only once it has been seen on its way.
-    until(PATIENCE, "a change is under way", async || {
-        let found = scene.prometheus.query("switchyard_gitops_convergence_seconds{state=\"open\"}").await?;
-        ensure!(!found.is_empty(), "none");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    scene.prometheus.until("switchyard_gitops_convergence_seconds{state=\"open\"}").await.unwrap();
     inside.arrive().await;
 
     let mut open = Vec::new();

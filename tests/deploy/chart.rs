@@ -1,15 +1,14 @@
 //! The chart: what it renders, refuses and packs.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
+use switchyard_lab::rules;
 
-use super::{KUBE_VERSION, chart, helm, of_kind, rendered, root, said, template, variant, variants, yaml};
+use super::{
+    KUBE_VERSION, chart, documents, helm, manifest, of_kind, rendered, root, said, template, variant,
+    variants, yaml,
+};
 
 #[test]
 fn helm_finds_nothing_to_complain_about() {
@@ -112,17 +111,9 @@ fn what_is_missing_or_misspelt_is_refused_with_the_mend() {
 #[test]
 fn the_rules_in_the_chart_are_those_of_alerts() {
     let Some(objects) = variant(&chart().join("ci/everything-values.yaml")) else { return };
-    let mut files: Vec<PathBuf> = fs::read_dir(root().join("alerts"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.to_string_lossy().ends_with(".rules.yml"))
-        .collect();
-    files.sort();
-    let groups: Vec<Value> = files
-        .iter()
-        .map(|file| serde_saphyr::from_str::<Value>(&fs::read_to_string(file).unwrap()).unwrap())
-        .flat_map(|file| file["groups"].as_array().unwrap().clone())
-        .collect();
+    let files = rules::files().unwrap();
+    let groups: Vec<Value> =
+        files.iter().flat_map(|file| yaml(file)["groups"].as_array().unwrap().clone()).collect();
     assert!(groups.len() > 4);
     let [rule] = of_kind(&objects, "PrometheusRule")[..] else { panic!("one PrometheusRule") };
     assert_eq!(rule["spec"]["groups"], json!(groups));
@@ -168,7 +159,7 @@ fn the_exporters_rights_in_the_chart_are_those_of_deploy_rbac() {
     let Some(objects) = rendered(&["--set", set, "--set", pods]) else { return };
     let objects = objects.unwrap();
     let text = fs::read_to_string(root().join("deploy/rbac/exporter.yaml")).unwrap();
-    let shipped: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let shipped = documents(&text);
     let roles: Vec<&Value> = of_kind(&shipped, "ClusterRole").iter().map(|role| &role["rules"]).collect();
     assert_eq!(
         [&of_kind(&objects, "ClusterRole")[0]["rules"], &of_kind(&objects, "Role")[0]["rules"]],
@@ -271,8 +262,7 @@ fn the_example_of_a_runner_is_probed_and_scraped_through_its_sidecar() {
     assert!(
         sidecar["args"].as_array().unwrap().contains(&json!(format!("--web.listen-address=0.0.0.0:{port}")))
     );
-    let manifest = fs::read_to_string(root().join("deploy/manifests/runner.yaml")).unwrap();
-    let manifest: Vec<Value> = serde_saphyr::from_multiple(&manifest).unwrap();
+    let manifest = documents(&fs::read_to_string(manifest("runner")).unwrap());
     let plain = of_kind(&manifest, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0].clone();
     for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
         // With certificates, and in the plain manifest without.
@@ -381,8 +371,8 @@ fn the_plain_manifests_are_what_the_chart_says() {
     for (name, namespace) in
         [("responder", "switchyard"), ("exporter", "switchyard"), ("runner", "gitlab-runner")]
     {
-        let path = root().join(format!("deploy/manifests/{name}.yaml"));
-        let values = root().join(format!("deploy/manifests/{name}.values.yaml")).display().to_string();
+        let path = manifest(name);
+        let values = path.with_extension("values.yaml").display().to_string();
         let (chart, namespace) = (chart().display().to_string(), format!("--namespace={namespace}"));
         let kube = format!("--kube-version={KUBE_VERSION}");
         let Some(output) = helm(&["template", "switchyard", &chart, &namespace, &kube, "-f", &values]) else {

@@ -16,6 +16,7 @@ use switchyard_lab::{
     parts::{Flavour, or_skip},
     ports,
     process::{Process, Program},
+    rules,
     runner::{self, Setup},
     wait::{PATIENCE, until},
 };
@@ -115,11 +116,7 @@ async fn every_alert_leads_to_its_page(there: &Elsewhere) -> Result<()> {
     fs::remove_file(&place)?;
     fs::create_dir(&place)?;
     let mut names = BTreeSet::new();
-    for path in fs::read_dir(root().join("alerts"))?.map(|entry| entry.map(|entry| entry.path())) {
-        let path = path?;
-        if !path.to_string_lossy().ends_with(".rules.yml") {
-            continue;
-        }
+    for path in rules::files()? {
         let mut rules: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?)?;
         for group in rules["groups"].as_array_mut().context("groups")? {
             let rules = group["rules"].as_array_mut().context("rules")?;

@@ -64,10 +64,18 @@ fn template(more: &[&str]) -> Option<Result<String, String>> {
 
 /// The objects that the chart makes of these values.
 fn rendered(more: &[&str]) -> Option<Result<Vec<Value>, String>> {
-    Some(template(more)?.map(|text| {
-        let objects: Vec<Option<Value>> = serde_saphyr::from_multiple(&text).unwrap();
-        objects.into_iter().flatten().collect()
-    }))
+    Some(template(more)?.map(|text| documents(&text)))
+}
+
+/// The objects in a text of several documents; an empty one is none.
+fn documents(text: &str) -> Vec<Value> {
+    let objects: Vec<Option<Value>> = serde_saphyr::from_multiple(text).unwrap();
+    objects.into_iter().flatten().collect()
+}
+
+/// A plain manifest that is shipped.
+fn manifest(name: &str) -> PathBuf {
+    root().join(format!("deploy/manifests/{name}.yaml"))
 }
 
 fn yaml(path: &Path) -> Value {
@@ -84,6 +92,13 @@ fn variant(values: &Path) -> Option<Vec<Value>> {
 
 fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// The first block in a language after these words of a page.
+fn block<'a>(page: &'a str, after: &str, language: &str) -> &'a str {
+    let (_, section) = page.split_once(after).unwrap();
+    let (_, block) = section.split_once(&format!("```{language}\n")).unwrap();
+    block.split_once("```").unwrap().0
 }
 
 /// The commands in the `sh` blocks of a page, as words.

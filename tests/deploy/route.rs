@@ -7,24 +7,25 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Stdio},
+    sync::LazyLock,
 };
 
 use serde_json::Value;
-use switchyard_lab::parts::{Flavour, or_skip};
+use switchyard_lab::{
+    parts::{Flavour, or_skip},
+    rules,
+};
 
-use super::{chart, of_kind, root, said, variant};
+use super::{block, chart, of_kind, root, said, variant, yaml};
 
 type Labels = BTreeMap<String, String>;
 type Heard = BTreeMap<String, BTreeSet<String>>;
 
-/// Every alert of `alerts/`, with the labels that its rule gives it, and where it goes.
-fn alerts() -> BTreeMap<String, Labels> {
+/// Every alert of `alerts/`, with the labels that its rule gives it.
+static ALERTS: LazyLock<BTreeMap<String, Labels>> = LazyLock::new(|| {
     let mut alerts = BTreeMap::new();
-    for path in fs::read_dir(root().join("alerts")).unwrap().map(|entry| entry.unwrap().path()) {
-        if !path.to_string_lossy().ends_with(".rules.yml") {
-            continue;
-        }
-        let rules: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    for path in rules::files().unwrap() {
+        let rules = yaml(&path);
         for rule in rules["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap()) {
             let Some(name) = rule["alert"].as_str() else { continue };
             let mut labels = Labels::from([("alertname".to_owned(), name.to_owned())]);
@@ -38,7 +39,7 @@ fn alerts() -> BTreeMap<String, Labels> {
     }
     assert!(alerts.len() > 30, "{}", alerts.len());
     alerts
-}
+});
 
 /// Who hears of each alert by this configuration.
 fn heard(config: &Path, more: &[&str]) -> Option<Heard> {
@@ -48,7 +49,7 @@ fn heard(config: &Path, more: &[&str]) -> Option<Heard> {
         let check = Command::new(&amtool).arg("check-config").arg(config).output().unwrap();
         assert!(check.status.success(), "{}", said(&check));
         let mut heard = Heard::new();
-        for (name, labels) in alerts() {
+        for (name, labels) in &*ALERTS {
             let output = Command::new(&amtool)
                 .args(["config", "routes", "test", "--config.file"])
                 .arg(config)
@@ -59,7 +60,7 @@ fn heard(config: &Path, more: &[&str]) -> Option<Heard> {
             assert!(output.status.success(), "{}", said(&output));
             // What it complains about goes elsewhere.
             let receivers = String::from_utf8(output.stdout).unwrap();
-            heard.insert(name, receivers.trim().split(',').map(str::to_owned).collect());
+            heard.insert(name.clone(), receivers.trim().split(',').map(str::to_owned).collect());
         }
         assert!(all.is_none_or(|other| other == heard), "amtool of both versions says the same");
         all = Some(heard);
@@ -76,7 +77,7 @@ fn wanted(failover: &[&str], watchdog: &[&str], others: &[&str]) -> Heard {
         Some(other) => panic!("{other}: where does it go?"),
     };
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let heard: Heard = alerts().iter().map(|(name, labels)| (name.clone(), set(of(labels)))).collect();
+    let heard: Heard = ALERTS.iter().map(|(name, labels)| (name.clone(), set(of(labels)))).collect();
     for name in ["SwitchyardFailover", "SwitchyardFailback", "SwitchyardWatchdog", "SwitchyardDown"] {
         assert!(heard.contains_key(name), "{name}");
     }
@@ -121,9 +122,7 @@ fn operators(base: &str, strategy: &str, namespace: &str) -> Option<tempfile::Na
 /// The base that the chart's README tells people to write.
 fn from_the_readme() -> String {
     let page = fs::read_to_string(chart().join("README.md")).unwrap();
-    let (_, section) = page.split_once("## Alertmanager\n").unwrap();
-    let (_, block) = section.split_once("```yaml\n").unwrap();
-    block.split_once("```").unwrap().0.to_owned()
+    block(&page, "## Alertmanager\n", "yaml").to_owned()
 }
 
 #[test]
@@ -192,9 +191,7 @@ fn the_alertmanagerconfig_does_what_the_readme_says_of_it() {
 #[test]
 fn both_forms_of_the_route_are_alike() {
     let Some(made) = operators(&from_the_readme(), "None", "monitoring") else { return };
-    let made: Value = serde_saphyr::from_str(&fs::read_to_string(made.path()).unwrap()).unwrap();
-    let text = fs::read_to_string(root().join("alerts/alertmanager-route.yml")).unwrap();
-    let plain: Value = serde_saphyr::from_str(&text).unwrap();
+    let (made, plain) = (yaml(made.path()), yaml(&root().join("alerts/alertmanager-route.yml")));
     let [ours, people] = &made["route"]["routes"].as_array().unwrap()[..] else { panic!("two routes") };
     assert_eq!(people["receiver"], "people");
     let ways = [(&plain["route"]["routes"][0], &ours["routes"][0]), (&plain["route"]["routes"][1], ours)];

@@ -22,10 +22,11 @@ fn selected<'a>(selector: &Value, from: &[(&'a str, &Value)]) -> Vec<&'a str> {
 
 #[test]
 fn every_selector_finds_the_one_workload_that_it_means() {
+    let Some(shipped) = shipped() else { return };
     let mut budgets = BTreeSet::new();
     let mut tried = 0;
-    for (path, objects) in shipped() {
-        let deployments = of_kind(&objects, "Deployment");
+    for (path, objects) in shipped {
+        let deployments = of_kind(objects, "Deployment");
         let pods: Vec<(&str, &Value)> = deployments
             .iter()
             .map(|object| (text(&object["metadata"]["name"]), &object["spec"]["template"]["metadata"]))
@@ -35,7 +36,7 @@ fn every_selector_finds_the_one_workload_that_it_means() {
             let all = containers(&object["spec"]["template"]["spec"]);
             all.flat_map(|one| list(one, "ports")).map(|port| text(&port["name"])).collect()
         };
-        let services = of_kind(&objects, "Service");
+        let services = of_kind(objects, "Service");
         for service in &services {
             let found = selected(&service["spec"]["selector"], &pods);
             assert_eq!(found, [text(&service["metadata"]["name"])], "{}", path.display());
@@ -48,7 +49,7 @@ fn every_selector_finds_the_one_workload_that_it_means() {
             .iter()
             .map(|service| (text(&service["metadata"]["name"]), &service["metadata"]))
             .collect();
-        for monitor in of_kind(&objects, "ServiceMonitor") {
+        for monitor in of_kind(objects, "ServiceMonitor") {
             let found = selected(&monitor["spec"]["selector"]["matchLabels"], &named);
             assert_eq!(found.len(), 1, "{}: {monitor}", path.display());
             let service = services.iter().find(|service| service["metadata"]["name"] == found[0]).unwrap();
@@ -62,7 +63,7 @@ fn every_selector_finds_the_one_workload_that_it_means() {
             let found = selected(&deployment["spec"]["selector"]["matchLabels"], &pods);
             assert_eq!(found, [text(&deployment["metadata"]["name"])], "{}", path.display());
         }
-        for budget in of_kind(&objects, "PodDisruptionBudget") {
+        for budget in of_kind(objects, "PodDisruptionBudget") {
             let found = selected(&budget["spec"]["selector"]["matchLabels"], &pods);
             assert_eq!(found, [text(&budget["metadata"]["name"])], "{}", path.display());
             budgets.insert(
@@ -70,7 +71,7 @@ fn every_selector_finds_the_one_workload_that_it_means() {
             );
         }
         // Where policies are made, no pod is left open, and each is let through to its own ports.
-        let policies = of_kind(&objects, "NetworkPolicy");
+        let policies = of_kind(objects, "NetworkPolicy");
         let mut closed = Vec::new();
         for policy in &policies {
             let found = selected(&policy["spec"]["podSelector"]["matchLabels"], &pods);

@@ -101,6 +101,6 @@ impl Running {
     }
 
     fn log(&mut self) -> String {
-        fs::read_to_string(self.exporter.process().log()).unwrap()
+        self.exporter.process().logged().unwrap()
     }
 }

@@ -81,12 +81,5 @@ async fn five_thousand_applications_fit() {
 
 /// The most memory that the exporter ever had resident, in MiB.
 fn peak(running: &mut super::Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program(running))).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
-/// The exporter itself: the process of the laboratory becomes it.
-fn program(running: &mut super::Running) -> i32 {
-    running.exporter.process().id()
+    running.exporter.process().peak_kib().unwrap() / 1024
 }

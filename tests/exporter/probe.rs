@@ -1,9 +1,9 @@
 //! A probe that fails says why: a token that expired is no dead cluster.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use switchyard_lab::{kubernetes::kubeconfig, ports, tcp::Relay};
+use switchyard_lab::{kubernetes::kubeconfig, ports, process, tcp::Relay};
 
 use super::{exporter_of, kubernetes, objects::ago, start::refused};
 
@@ -37,9 +37,8 @@ async fn a_probe_that_fails_says_why() {
         "status": { "token": token, "expirationTimestamp": ago(0) },
     });
     let ends = "{ echo hush-printed; echo no luck >&2; exit 3; }";
-    let script = format!("#!/bin/sh\ntest -e {} && {ends}\necho '{credential}'\n", broken.display());
-    fs::write(&plugin, script).unwrap();
-    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("test -e {} && {ends}\necho '{credential}'", broken.display());
+    process::script(&plugin, &script).unwrap();
     config["users"][5]["user"] = json!({ "exec": {
         "apiVersion": "client.authentication.k8s.io/v1", "command": plugin, "interactiveMode": "Never",
         "env": [{ "name": "KEY", "value": "hush-given" }],

@@ -2,7 +2,6 @@
 //! few answers that a watch needs.
 
 use std::{
-    fs,
     path::Path,
     sync::{
         Arc,
@@ -14,9 +13,8 @@ use std::{
 use axum::{Router, body::Body, extract::State, http::Uri, response::Response};
 use futures::stream;
 use serde_json::{Value, json};
-use switchyard_lab::exporter::Exporter;
 
-use super::{BLUE, Running, objects::application};
+use super::{BLUE, exporter_of, objects::application};
 
 /// With what every watch ends at once; 0: it ends in its time, and nothing happens.
 type Code = Arc<AtomicU16>;
@@ -61,29 +59,14 @@ async fn a_watch_that_only_brings_errors_is_no_sign_of_life() {
     let router = Router::new().fallback(answer).with_state(code.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("kubeconfig");
     let config: Value = json!({
         "clusters": [{ "name": BLUE, "cluster": { "server": format!("http://{address}") } }],
         "users": [{ "name": BLUE, "user": { "token": "x" } }],
         "contexts": [{ "name": BLUE, "context": { "cluster": BLUE, "user": BLUE } }],
     });
-    fs::write(&file, config.to_string()).unwrap();
-    let arguments: Vec<String> = [
-        "--kubeconfig",
-        file.to_str().unwrap(),
-        "--context",
-        BLUE,
-        "--tools",
-        "argocd",
-        "--stale-after",
-        "6s",
-    ]
-    .map(str::to_owned)
-    .into();
     let binary = Path::new(env!("CARGO_BIN_EXE_switchyard"));
-    let exporter = Exporter::start(binary, &arguments, dir.path()).await.unwrap();
-    let running = Running { exporter, dir };
+    let more = ["--tools", "argocd", "--stale-after", "6s"];
+    let running = exporter_of(binary, &[BLUE], &config.to_string(), &more).await;
 
     let app = application("shop", 1);
     running.judged(&app, "healthy", "ok").await;

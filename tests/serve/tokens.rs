@@ -317,14 +317,17 @@ async fn the_users_of_the_web_file_are_rotated_as_kubernetes_does_it() {
         .await
         .unwrap();
     };
+    let counts = async |password: &str| {
+        until(PATIENCE, "the new password counts", async || {
+            let status = login(password).await?;
+            ensure!(status == 200, "{password}: {status}");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    };
     mount.show(&[("web.yml", &users("sesame-1"))]);
-    until(PATIENCE, "the new password counts", async || {
-        let status = login("sesame-1").await?;
-        ensure!(status == 200, "{status}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    counts("sesame-1").await;
     assert_eq!(login("sesame-0").await.unwrap(), 401);
     // Empty, half written, and gone: the last good users stay, and nobody else is let in.
     for broken in ["", "basic_auth_users:\n", "basic_auth_users:\n  ali: $2y$04$"] {
@@ -341,12 +344,6 @@ async fn the_users_of_the_web_file_are_rotated_as_kubernetes_does_it() {
     seen(0).await;
     assert_eq!(login("sesame-0").await.unwrap(), 401);
     mount.show(&[("web.yml", &users("sesame-2"))]);
-    until(PATIENCE, "the third password counts", async || {
-        let status = login("sesame-2").await?;
-        ensure!(status == 200, "{status}");
-        Ok(())
-    })
-    .await
-    .unwrap();
+    counts("sesame-2").await;
     assert_eq!(login("sesame-1").await.unwrap(), 401);
 }

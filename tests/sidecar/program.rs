@@ -32,15 +32,10 @@ const NO_PROXY_THERE: &str = "http://127.0.0.1:1";
 impl Scene {
     /// GitLab that answers polls at once, a runner that asks ten times a second, and the sidecar.
     async fn start() -> Result<Self> {
-        Self::with_workers(1).await
+        Self::with(1, &[], None).await
     }
 
-    /// The same with so many jobs at once.
-    async fn with_workers(concurrent: usize) -> Result<Self> {
-        Self::with(concurrent, &[], None).await
-    }
-
-    /// The same with further sections, and a clock for the sidecar.
+    /// The same with so many jobs at once, further sections, and a clock for the sidecar.
     async fn with(concurrent: usize, sections: &[&str], clock: Option<&WallClock>) -> Result<Self> {
         let gitlab = Simulator::start(Config::default());
         let record = gitlab.admin().create_runner(RunnerSpec::new("blue", &["rnd-runner"]));
@@ -177,7 +172,7 @@ async fn beside_a_runner_it_follows_what_happens() -> Result<()> {
 async fn beside_a_runner_whose_gitlab_hangs_it_says_so_and_that_it_lives() -> Result<()> {
     // Another worker shows that it is kept from asking; the only one shows nothing.
     for (workers, state) in [(2, State::Stuck), (1, State::Blocked)] {
-        let scene = Scene::with_workers(workers).await?;
+        let scene = Scene::with(workers, &[], None).await?;
         scene.becomes(State::Polling).await?;
         scene.gitlab.admin().fault(Fault::new(Match::operation("^request_job$"), Kind::Hang));
         scene.becomes(state).await?;

@@ -2,13 +2,12 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::parts::Missing;
+use crate::{parts::Missing, process};
 
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
@@ -37,9 +36,7 @@ impl WallClock {
     /// Writes the program `script`, which is `binary` with this clock.
     pub fn wrap(&self, binary: &Path, script: &Path) -> Result<()> {
         let env: String = self.env().map(|(name, value)| format!("{name}={value} ")).concat();
-        fs::write(script, format!("#!/bin/sh\nexec env {env}{} \"$@\"\n", binary.display()))
-            .and_then(|()| fs::set_permissions(script, fs::Permissions::from_mode(0o755)))
-            .with_context(|| format!("cannot write {}", script.display()))
+        process::script(script, &format!("exec env {env}{} \"$@\"", binary.display()))
     }
 
     /// The environment in which a program sees it. Clocks that nobody can set stay as they are.

@@ -1,6 +1,6 @@
 //! The product in its role as exporter, as a process.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -55,8 +55,7 @@ impl Exporter {
 
     /// All that it has logged, and what it answers to everybody.
     pub async fn shown(&self) -> Result<String> {
-        let log = self.process.log();
-        let mut shown = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
+        let mut shown = self.process.logged()?;
         for path in ["/", "/metrics", "/-/healthy", "/-/ready", "/nowhere"] {
             let answer = http::client().get(format!("http://{}{path}", self.address)).send().await?;
             shown.push_str(&format!("{path}: {} {:?}\n", answer.status(), answer.headers()));

@@ -1,13 +1,17 @@
 //! The shipped rules and the shipped Alertmanager route, made quick by the replacements of `tests/fixtures`.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::parts;
 
-/// The text of every shipped rule file, with windows and holds of seconds instead of minutes.
-pub fn fast() -> Result<Vec<String>> {
+/// Every shipped rule file, sorted.
+pub fn files() -> Result<Vec<PathBuf>> {
     let dir = parts::root().join("alerts");
     let mut paths: Vec<_> = fs::read_dir(&dir)
         .with_context(|| format!("cannot read {}", dir.display()))?
@@ -16,7 +20,12 @@ pub fn fast() -> Result<Vec<String>> {
         .collect();
     paths.sort();
     ensure!(!paths.is_empty(), "no rules in {}", dir.display());
-    let texts = paths.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+    Ok(paths)
+}
+
+/// The text of every shipped rule file, with windows and holds of seconds instead of minutes.
+pub fn fast() -> Result<Vec<String>> {
+    let texts = files()?.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
     replace(&texts, &fs::read_to_string(parts::root().join("tests/fixtures/fast-rules.txt"))?)
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,7 +22,7 @@ use crate::{
     prometheus::{Prometheus, PrometheusConfig, Target},
     rules, runner,
     secrets::Secrets,
-    switchyard::{LEVEL, Switchyard, merge},
+    switchyard::{LEVEL, Switchyard, merge, stored},
     wait::{PATIENCE, until},
 };
 
@@ -365,15 +364,7 @@ impl Scene {
 impl Scene {
     /// Every byte that the product has put into its SQLite database.
     pub fn stored(&self) -> Result<String> {
-        let mut stored = String::new();
-        for entry in fs::read_dir(self.dir())? {
-            let path = entry?.path();
-            if path.to_string_lossy().contains("switchyard.db") {
-                stored.push_str(&String::from_utf8_lossy(&fs::read(path)?));
-            }
-        }
-        ensure!(!stored.is_empty(), "there is no database");
-        Ok(stored)
+        stored(self.dir())
     }
 
     /// An error when a secret of the scene can be read in what the product has logged, printed, published and stored, or in

@@ -164,14 +164,26 @@ impl Switchyard {
 
     /// All that it has logged, over every start.
     pub fn log(&self) -> Result<String> {
-        let log = self.process.log();
-        fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))
+        self.process.logged()
     }
 
     /// All that commands of the CLI have printed.
     pub fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Every byte that it has put into its SQLite database in this folder.
+pub fn stored(dir: &Path) -> Result<String> {
+    let mut stored = String::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.to_string_lossy().contains("switchyard.db") {
+            stored.push_str(&String::from_utf8_lossy(&fs::read(path)?));
+        }
+    }
+    ensure!(!stored.is_empty(), "there is no database");
+    Ok(stored)
 }
 
 /// Lays `over` over the configuration `base`, table by table.

@@ -1,11 +1,12 @@
 //! The API server of the laboratory is a real one.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
+use std::{fs, path::Path, process::Stdio};
 
 use serde_json::json;
 use switchyard_lab::{
     kubernetes::{Crds, Kubernetes},
     parts::{Flavour, or_skip},
+    process,
     tcp::Relay,
 };
 
@@ -106,9 +107,8 @@ async fn kubebuilder_assets_are_used_where_they_are_named() {
     }
     for (name, path) in &pinned {
         let (script, mark) = (dir.path().join(name), dir.path().join(format!("{name}-was-used")));
-        let text = format!("#!/bin/sh\n: >{}\nexec {} \"$@\"\n", mark.display(), path.display());
-        fs::write(&script, text).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!(": >{}\nexec {} \"$@\"", mark.display(), path.display());
+        process::script(&script, &text).unwrap();
     }
     let (good, said) = start(dir.path()).await;
     assert!(good, "{said}");
