@@ -13,8 +13,12 @@ use super::{
 use crate::config::WebClient;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Less than all, so that a server that is not there is told from one that does not answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked who holds a fleet, when it moves while somebody pauses it.
 const TRIES: u32 = 5;
+/// What is said of a move that is no longer followed.
+const GOES_ON: &str = "what was asked for may go on all the same: `switchyard watch FLEET` follows it again, `switchyard history` tells of it";
 
 /// A running Switchyard.
 pub(super) struct Client {
@@ -33,9 +37,14 @@ pub(super) enum Failure {
     Away {
         text: String,
         problem: Option<Value>,
+        /// What was sent may have come in.
+        sent: bool,
     },
-    /// A move that goes on, or may, can no longer be followed.
-    Lost(String),
+    /// What was asked for may be done all the same, or a move that goes on, or may, can no longer be followed.
+    Lost {
+        text: String,
+        problem: Option<Value>,
+    },
     /// The problem document of a refusal; held when a gate holds it.
     Refused {
         held: bool,
@@ -48,9 +57,9 @@ impl Failure {
     /// What a failure to ask is worth while a move may be under way: that has not failed with it.
     pub(super) fn lost(self) -> Self {
         match self {
-            Self::Failed(text) | Self::Refused { text, .. } | Self::Away { text, .. } => Self::Lost(format!(
-                "{text}; what was asked for may go on all the same: `switchyard watch FLEET` follows it again"
-            )),
+            Self::Failed(text) | Self::Refused { text, .. } | Self::Away { text, .. } => {
+                Self::Lost { text: format!("{text}; {GOES_ON}"), problem: None }
+            }
             other => other,
         }
     }
@@ -60,9 +69,9 @@ impl Failure {
         let (text, exit, problem) = match self {
             Self::Usage(text) => (text, Exit::Usage, None),
             Self::Failed(text) => (text, Exit::Failed, None),
-            Self::Away { text, problem } => (text, Exit::Failed, problem),
-            Self::Lost(text) => {
-                let problem = json!({"title": "Not known", "detail": text});
+            Self::Away { text, problem, .. } => (text, Exit::Failed, problem),
+            Self::Lost { text, problem } => {
+                let problem = problem.unwrap_or_else(|| json!({"title": "Not known", "detail": text}));
                 (text, Exit::Unknown, Some(problem))
             }
             Self::Refused { held, text, problem } => {
@@ -178,6 +187,7 @@ impl Client {
         let unusable = |error: reqwest::Error| Failure::Usage(super::chain(&error));
         let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("switchyard/", env!("CARGO_PKG_VERSION")))
             // A redirect could take the token to somebody else.
             .redirect(reqwest::redirect::Policy::none());
@@ -227,13 +237,25 @@ impl Client {
         }
         let unreachable = |error: reqwest::Error| {
             let text = super::chain(&error);
-            if error.is_builder() { Failure::Failed(text) } else { Failure::Away { text, problem: None } }
+            let sent = !error.is_connect();
+            if error.is_builder() {
+                Failure::Failed(text)
+            } else {
+                Failure::Away { text, problem: None, sent }
+            }
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
-        let failed = |text: String, problem| {
-            if status.is_server_error() { Failure::Away { text, problem } } else { Failure::Failed(text) }
+        let failed = |text: String, problem: Option<Value>| {
+            // A Switchyard that answers 503 has done nothing, unless it says that it does not know that.
+            let nothing = |problem: &Value| status == 503 && problem["outcome"] != "unknown";
+            let sent = !problem.as_ref().is_some_and(nothing);
+            if status.is_server_error() {
+                Failure::Away { text, problem, sent }
+            } else {
+                Failure::Failed(text)
+            }
         };
         let value: Value = serde_json::from_slice(&body).map_err(|_| {
             failed(format!("{url} answered {status}, and not in JSON: is it a Switchyard?"), None)
@@ -250,6 +272,16 @@ impl Client {
             return Err(failed(text, Some(value)));
         }
         Err(Failure::Refused { held, text, problem: value })
+    }
+
+    /// Asks for an action. It may be done although no answer comes back.
+    async fn act(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(Method::POST, path, Some(body)).await.map_err(|failure| match failure {
+            Failure::Away { text, problem, sent: true } => {
+                Failure::Lost { text: format!("{text}; {GOES_ON}"), problem }
+            }
+            other => other,
+        })
     }
 
     pub(super) fn print(&self, value: &Value, table: impl Fn(&Value) -> String) {
@@ -289,7 +321,7 @@ async fn ack(
 ) -> Result<Exit, Failure> {
     let body = signed(why, json!({"expected_holder": holder(expected)}))?;
     let client = Client::new(config_file, remote)?;
-    let answer = client.send(Method::POST, &format!("/api/v1/fleets/{fleet}/ack"), Some(&body)).await?;
+    let answer = client.act(&format!("/api/v1/fleets/{fleet}/ack"), &body).await?;
     client.print(&answer, sentence);
     Ok(Exit::Done)
 }
@@ -320,7 +352,7 @@ async fn pause(
             body[key] = seen(&client, fleet.as_deref()).await?;
         }
         tries -= 1;
-        match client.send(Method::POST, &path, Some(&body)).await {
+        match client.act(&path, &body).await {
             Ok(answer) => {
                 client.print(&answer, sentence);
                 return Ok(Exit::Done);
@@ -366,7 +398,13 @@ async fn planned_move(
     body["overrides"] = json!(overrides);
     let body = signed(&why, body)?;
     let path = format!("/api/v1/fleets/{fleet}");
-    let answer = client.send(Method::POST, &format!("{path}/{verb}"), Some(&body)).await?;
+    let answer = match client.act(&format!("{path}/{verb}"), &body).await {
+        // It is recorded and not judged yet: followed like one that waits.
+        Err(Failure::Lost { problem: Some(problem), .. }) if !no_wait && problem["request"].is_i64() => {
+            json!({"request": problem["request"], "sentence": problem["detail"]})
+        }
+        answer => answer?,
+    };
     if no_wait {
         client.print(&answer, sentence);
         return Ok(Exit::Done);
@@ -381,7 +419,7 @@ async fn planned_move(
     }
     match (generation, request) {
         (Some(generation), _) => watch::follow(&client, &path, generation).await,
-        (None, request) => watch::drain(&client, &path, request.unwrap_or_default()).await,
+        (None, request) => watch::wait(&client, &path, request.unwrap_or_default()).await,
     }
 }
 
@@ -391,13 +429,17 @@ async fn answer(config_file: &Path, verb: &str, args: Answer) -> Result<Exit, Fa
     let client = Client::new(config_file, &remote)?;
     let body = json!({"proposal": proposal, "expected_holder": holder(expected)});
     let path = format!("/api/v1/fleets/{fleet}");
-    let answer = client.send(Method::POST, &format!("{path}/{verb}"), Some(&signed(&why, body)?)).await?;
+    let answer = client.act(&format!("{path}/{verb}"), &signed(&why, body)?).await?;
     let generation = answer["generation"].as_u64();
     if let Some(generation) = generation.filter(|_| !no_wait) {
         if client.output == OutputFormat::Table {
             say(&sentence(&answer));
         }
         return watch::follow(&client, &path, generation).await;
+    }
+    if verb == "approve" && answer["outcome"].is_null() && !no_wait {
+        let text = format!("{} {GOES_ON}", sentence(&answer));
+        return Err(Failure::Lost { text, problem: Some(answer) });
     }
     client.print(&answer, sentence);
     let held = answer["outcome"].as_str().is_some_and(|outcome| outcome.starts_with("held:"));

@@ -82,7 +82,7 @@ async fn asked(
             Instant::now()
         });
         if since.elapsed() >= patience {
-            return Err(Failure::Away { text, problem: None }.lost());
+            return Err(Failure::Away { text, problem: None, sent: true }.lost());
         }
         tokio::time::sleep(PERIOD).await;
     }
@@ -107,7 +107,7 @@ pub(super) async fn watch(client: &Client, fleet: &str) -> Result<Exit, Failure>
         }
         if let Some(request) = fleet.pointer("/waiting/request").and_then(Value::as_i64) {
             drop(screen);
-            return drain(client, &path, request).await;
+            return wait(client, &path, request).await;
         }
         let Some(proposal) = fleet.get("proposal").filter(|proposal| !proposal.is_null()) else {
             client.print(&fleet, |fleet| show::head(fleet).join("\n"));
@@ -156,8 +156,9 @@ pub(super) async fn follow(client: &Client, path: &str, generation: u64) -> Resu
     }
 }
 
-/// Follows a request that waits for a drain until it is answered, and then the move, if there is one.
-pub(super) async fn drain(client: &Client, path: &str, request: i64) -> Result<Exit, Failure> {
+/// Follows a request that waits, for a pass to judge it or for a drain, until it is answered, and then the move, if there is
+/// one.
+pub(super) async fn wait(client: &Client, path: &str, request: i64) -> Result<Exit, Failure> {
     let mut screen = Screen::new();
     loop {
         let record =
@@ -167,14 +168,24 @@ pub(super) async fn drain(client: &Client, path: &str, request: i64) -> Result<E
             if let Some(generation) = record["generation"].as_u64() {
                 return follow(client, path, generation).await;
             }
+            if outcome == "steady" {
+                client.print(&record, sentence);
+                return Ok(Exit::Done);
+            }
             let (held, text) = (outcome.starts_with("held:"), sentence(&record));
             return Err(Failure::Refused { held, text, problem: record });
         }
         let fleet = get(client, path, &mut screen).await.map_err(Failure::lost)?;
-        let count = fleet["in_flight"].as_u64().map_or("unknown".to_owned(), |count| count.to_string());
-        let until = text(&fleet, "/waiting/until").unwrap_or("answered");
-        let what = warned(&fleet, format!("drain: pipelines in flight {count}, waits until {until}"));
-        screen.show(&what, since(&fleet, "/waiting/since"));
+        let drains = fleet.pointer("/waiting/request").and_then(Value::as_i64) == Some(request);
+        let (what, at) = if drains {
+            let count = fleet["in_flight"].as_u64().map_or("unknown".to_owned(), |count| count.to_string());
+            let until = text(&fleet, "/waiting/until").unwrap_or("answered");
+            let what = format!("drain: pipelines in flight {count}, waits until {until}");
+            (what, since(&fleet, "/waiting/since"))
+        } else {
+            (format!("request {request} waits for the pass that judges it"), since(&record, "/at"))
+        };
+        screen.show(&warned(&fleet, what), at);
         tokio::time::sleep(PERIOD).await;
     }
 }
@@ -220,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_does_not_answer_is_asked_again_and_is_no_failed_move() {
-        let away = || Failure::Away { text: "502 Bad Gateway".to_owned(), problem: None };
+        let away = || Failure::Away { text: "502 Bad Gateway".to_owned(), problem: None, sent: true };
         let mut screen = Screen::new();
         let answers: RefCell<Vec<Result<Value, Failure>>> =
             RefCell::new(vec![Ok(json!("late")), Err(away()), Err(away())]);
@@ -233,7 +244,9 @@ mod tests {
             tries.set(tries.get() + 1);
             Err(away())
         };
-        let Err(Failure::Lost(text)) = asked(Duration::ZERO, &mut screen, never).await else { panic!() };
+        let Err(Failure::Lost { text, .. }) = asked(Duration::ZERO, &mut screen, never).await else {
+            panic!()
+        };
         assert!(text.starts_with("502 Bad Gateway; what was asked for may go on"), "{text}");
         assert_eq!(tries.get(), 1);
         // What is an answer is not asked for again.

@@ -192,7 +192,7 @@ pub(super) fn leads(server: &Server) -> Result<(), Problem> {
         StatusCode::SERVICE_UNAVAILABLE,
         format!("Only the leader takes this, and {leadership}. Ask the leader, or try again."),
     );
-    Err(Problem { outcome: Some(format!("held:{}", Gate::Leader)), ..problem })
+    Err(Problem { outcome: Some(format!("held:{}", Gate::Leader).into()), ..problem })
 }
 
 /// Lets actions pass at the leader alone.

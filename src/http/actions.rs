@@ -182,7 +182,7 @@ async fn believed(
 fn unexpected(wrong: String, holders: Holders) -> Problem {
     let problem = Problem::new(StatusCode::CONFLICT, format!("{wrong}: nothing was done."));
     Problem {
-        outcome: Some(Outcome::UnexpectedHolder.to_string()),
+        outcome: Some(Outcome::UnexpectedHolder.to_string().into()),
         holders: Some(Box::new(holders)),
         ..problem
     }
@@ -256,20 +256,20 @@ async fn request(server: &Server, fleet: FleetName, to: ClusterName, planned: Pl
     let request = NewRequest { fleet: fleet.clone(), to, expected, reason, author, at, overrides };
     let id = server.store.add_request(&request).await?;
     server.bell.notify_one();
-    let (outcome, sentence, generation) =
-        match tokio::time::timeout(PATIENCE, judged(server, &fleet, id)).await {
-            Ok(Judged::Answered { outcome, sentence, generation }) => (outcome, sentence, generation),
-            Ok(Judged::Waits(sentence)) => {
-                let acted = Acted { sentence, request: Some(id), ..Acted::default() };
-                return Ok((StatusCode::ACCEPTED, Json(acted)));
-            }
-            Err(_) => {
-                return Err(Problem::new(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    format!("Request {id} is recorded, and no pass has judged it yet; see the history."),
-                ));
-            }
-        };
+    let (outcome, sentence, generation) = match tokio::time::timeout(PATIENCE, judged(server, &fleet, id))
+        .await
+    {
+        Ok(Judged::Answered { outcome, sentence, generation }) => (outcome, sentence, generation),
+        Ok(Judged::Waits(sentence)) => {
+            let acted = Acted { sentence, request: Some(id), ..Acted::default() };
+            return Ok((StatusCode::ACCEPTED, Json(acted)));
+        }
+        Err(_) => {
+            let detail = format!("Request {id} is recorded, and no pass has judged it yet; see the history.");
+            let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, detail);
+            return Err(Problem { request: Some(id), ..problem });
+        }
+    };
     match outcome.as_str() {
         "decided" | "steady" => {
             Ok((StatusCode::OK, Json(Acted { sentence, generation, ..Acted::default() })))
@@ -278,8 +278,8 @@ async fn request(server: &Server, fleet: FleetName, to: ClusterName, planned: Pl
         other => {
             let problem = Problem::new(StatusCode::CONFLICT, sentence);
             let gate = other.strip_prefix("held:").and_then(Gate::named);
-            let runbook = gate.map(|gate| server.access.borrow().runbook(gate));
-            Err(Problem { outcome: Some(outcome), runbook, ..problem })
+            let runbook = gate.map(|gate| server.access.borrow().runbook(gate).into());
+            Err(Problem { outcome: Some(outcome.into()), runbook, ..problem })
         }
     }
 }
@@ -373,7 +373,8 @@ async fn answer(server: &Server, fleet: &str, sent: Body<Verdict>, consent: Cons
         let judged = status.wait_for(|s| s.judged_at.is_some_and(|at| at >= known_at));
         judged.await.ok().and_then(|s| s.fleets.get(&fleet).cloned())
     });
-    let mut acted = Acted { sentence: format!("{said}."), ..Acted::default() };
+    let sentence = format!("{said}, and no pass has judged it yet.");
+    let mut acted = Acted { sentence, ..Acted::default() };
     if let Ok(Some(now)) = judged.await {
         acted.sentence = format!("{said}. {}", now.sentence);
         acted.outcome = Some(now.outcome.to_string());

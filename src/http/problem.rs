@@ -18,9 +18,12 @@ pub struct Problem {
     pub title: &'static str,
     /// What is wrong here, and the mend.
     pub detail: String,
-    /// What the decision came to, for actions.
+    /// What the decision came to, for actions; `unknown` when the store may or may not have taken it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
+    pub outcome: Option<Box<str>>,
+    /// The request that is recorded, and that no pass has judged yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<i64>,
     /// Who holds the fleets, when that is not whom the person expects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holders: Option<Box<Holders>>,
@@ -29,7 +32,7 @@ pub struct Problem {
     pub challenge: &'static str,
     /// What to do about the gate that holds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub runbook: Option<String>,
+    pub runbook: Option<Box<str>>,
 }
 
 fn status<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -44,6 +47,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
             outcome: None,
+            request: None,
             holders: None,
             challenge: "Bearer",
             runbook: None,
@@ -76,12 +80,13 @@ impl From<crate::store::Error> for Problem {
             );
         }
         tracing::error!(error = %chain(&error), "the store failed");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, {
-            if matches!(error, crate::store::Error::Unknown) {
-                "The store may or may not have taken this: look, and try again."
-            } else {
-                "The store could not take this; try again."
-            }
-        })
+        let unknown = matches!(error, crate::store::Error::Unknown);
+        let detail = if unknown {
+            "The store may or may not have taken this: look, and try again."
+        } else {
+            "The store could not take this; try again."
+        };
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+        Self { outcome: unknown.then(|| "unknown".into()), ..problem }
     }
 }

@@ -5,9 +5,13 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
+use anyhow::ensure;
 use serde_json::{Value, json};
-use switchyard_lab::gitlab::{Fault, JobTemplate, Kind, Match};
-use tokio::sync::Notify;
+use switchyard_lab::{
+    gitlab::{Fault, JobTemplate, Kind, Match},
+    wait::{PATIENCE, until},
+};
+use tokio::{io::AsyncReadExt as _, sync::Notify};
 
 use crate::stage::{READ_TOKEN, Stage, alert, message};
 
@@ -371,4 +375,91 @@ async fn a_move_is_followed_while_its_server_is_started_again() {
         assert_eq!(said.stderr.matches("trying again").count(), 1, "it is said once: {said:?}");
     }
     assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
+}
+
+/// Takes one request, whole, and hangs up.
+async fn hangs_up() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let (mut got, mut piece) = (Vec::new(), [0; 4096]);
+        while !got.ends_with(b"}") {
+            let read = client.read(&mut piece).await.unwrap();
+            assert!(read > 0, "it is cut off: {got:?}");
+            got.extend_from_slice(&piece[..read]);
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn what_was_sent_and_not_answered_has_not_failed() {
+    let stage = Stage::new().await;
+    stage.configure();
+    let actions: [&[&str]; 7] = [
+        &["switch", "rnd", "--from", "blue", "--to", "green"],
+        &["switch", "rnd", "--from", "blue", "--to", "green", "--no-wait"],
+        &["failback", "rnd", "--from", "green"],
+        &["approve", "rnd", "--proposal", "1", "--holder", "blue"],
+        &["reject", "rnd", "--proposal", "1", "--holder", "blue"],
+        &["pause", "rnd", "--holder", "blue"],
+        &["ack", "rnd", "--holder", "blue"],
+    ];
+    for args in actions {
+        let said = stage.cli(&[args, &["--url", &hangs_up().await, "--output", "json"], &WHY].concat()).await;
+        assert_eq!(said.code, 4, "{args:?}: {said:?}");
+        for part in ["may go on all the same", "`switchyard watch FLEET`", "`switchyard history`"] {
+            assert!(said.stderr.contains(part), "{args:?}: {part:?} is not in {said:?}");
+        }
+        assert_eq!(serde_json::from_str::<Value>(&said.stdout).unwrap()["title"], "Not known", "{said:?}");
+        // Nobody is there: nothing was asked for.
+        let said = stage.cli(&[args, &WHY].concat()).await;
+        assert!(said.code == 1 && !said.stderr.contains("may go on"), "{args:?}: {said:?}");
+    }
+    let said = stage.cli(&["plan", "--url", &hangs_up().await]).await;
+    assert_eq!(said.code, 1, "nothing comes of reading: {said:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_no_pass_has_judged_yet_is_followed() {
+    let mut stage = Stage::new().await;
+    stage.settings["prometheus"]["timeout"] = json!("10m");
+    let _switchyard = stage.start().await;
+    let slow = async || {
+        stage.standins.be_silent();
+        until(PATIENCE, "a pass is under way that does not end", async || {
+            ensure!(stage.standins.says().unanswered > 0);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    };
+    slow().await;
+    let recorded = Notify::new();
+    let asked = async {
+        let switch = ["switch", "rnd", "--from", "blue", "--to", "green", "--reason", "a test"];
+        stage.cli_until(&switch, &[("waits for the pass that judges it", &recorded)]).await
+    };
+    let ends = async {
+        recorded.notified().await;
+        assert!(stage.written().is_empty());
+        stage.standins.says().silent = false;
+    };
+    let (said, ()) = tokio::join!(asked, ends);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stdout.contains("is recorded, and no pass has judged it yet"), "{said:?}");
+    assert_eq!(stage.gitlab.admin().holders("rnd-runner"), stage.green);
+
+    // Who does not wait gets the number.
+    slow().await;
+    let home = ["failback", "rnd", "--from", "green", "--no-wait", "--output", "json"];
+    let said = stage.cli(&[&home[..], &WHY].concat()).await;
+    stage.standins.says().silent = false;
+    assert!(said.code == 4 && said.stderr.contains("may go on all the same"), "{said:?}");
+    let problem: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(problem["status"], 504);
+    let path = format!("/api/v1/requests/{}", problem["request"]);
+    assert_eq!(stage.get(&path).await.json()["to"], "blue");
+    stage.fleet_until("blue holds", |fleet| fleet["generation"] == 3).await;
 }

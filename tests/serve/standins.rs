@@ -28,6 +28,10 @@ pub(crate) struct Says {
     /// Every question is refused with this status and a page that shows the credential, as some proxies do: in HTML, or
     /// in Prometheus' own form.
     pub(crate) refusal: Option<(StatusCode, Form)>,
+    /// Prometheus takes questions and answers none.
+    pub(crate) silent: bool,
+    /// How many questions it was asked while it was silent.
+    pub(crate) unanswered: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +70,13 @@ impl StandIns {
         self.says.lock().unwrap()
     }
 
+    /// Prometheus answers nothing from now on.
+    pub(crate) fn be_silent(&self) {
+        let mut says = self.says();
+        says.silent = true;
+        says.unanswered = 0;
+    }
+
     /// Notes the credential, and refuses if it is to.
     fn admit(&self, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
         let credential = headers.get("authorization").map_or("", |value| value.to_str().unwrap());
@@ -99,6 +110,12 @@ async fn query(State(both): State<StandIns>, headers: HeaderMap, body: String) -
         _ if asked.contains("gitlab_unreachable") => Some(0.0),
         _ => None,
     };
+    if both.says().silent {
+        both.says().unanswered += 1;
+        while both.says().silent {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
     let well = both.says().well.clone();
     let rows: Vec<Value> = well
         .iter()
