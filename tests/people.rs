@@ -2,21 +2,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use futures::{FutureExt, future::BoxFuture};
 use switchyard::{
-    decide::Outcome,
+    decide::{Outcome, judges},
+    metrics::Metrics,
     model::{
-        Action, Approval, Consent, Drain, DrainPolicy, Gate, Holders, MoveState, Pipeline, RunnerId, Seen,
-        SignalState, SignedDuration, Topology,
+        Action, Approval, Consent, Drain, DrainPolicy, Draining, Fence, Fleet, FleetName, Gate, Holders,
+        MoveState, Observation, Pipeline, Pool, PoolSelector, RunnerId, Seen, SignalState, SignedDuration,
+        Step, StepOutcome, Timestamp, Topology,
     },
+    reconcile::{Reconciler, Setup},
+    status::Status,
     store::{Acted, HistoryEntry, NewRequest, ProposalAnswered},
-    world::sim::WriteFault,
+    world::{SimWorld, World, sim::WriteFault},
 };
 use switchyard_lab::{
     harness::Harness,
     values::{cluster, rnd, signal, topology},
 };
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 async fn adopted(change: impl FnOnce(&mut Topology)) -> Harness {
     let mut topology = topology(&["blue", "green"]);
@@ -309,4 +320,127 @@ async fn progress_counts_whoever_else_still_carries_the_tag() {
     harness.world.pass(60);
     harness.settle().await;
     assert_eq!((moved(&harness), harness.holders()), ((4, 4), vec!["green".to_owned()]));
+}
+
+/// What happens while pipelines are looked for.
+type Deed = Box<dyn FnOnce(Setups) -> BoxFuture<'static, ()> + Send>;
+type Setups = watch::Sender<Arc<Setup<Meanwhile>>>;
+
+/// A world in which the look for pipelines takes so long that something happens meanwhile.
+#[derive(Clone)]
+struct Meanwhile {
+    world: SimWorld,
+    deed: Arc<Mutex<Option<(Deed, Setups)>>>,
+}
+
+impl World for Meanwhile {
+    fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+
+    async fn observe(&self, topology: &Topology) -> Observation {
+        self.world.observe(topology).await
+    }
+
+    async fn in_flight(
+        &self,
+        fleets: &BTreeMap<FleetName, Draining>,
+        limit: Duration,
+    ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
+        let deed = self.deed.lock().unwrap().take();
+        if let Some((deed, setups)) = deed {
+            deed(setups).await;
+        }
+        self.world.in_flight(fleets, limit).await
+    }
+
+    async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {
+        self.world.apply(fence, step).await
+    }
+}
+
+/// One pass in which the alert about `rnd` asks for a failover while pipelines of another fleet are looked for.
+async fn passed_meanwhile(harness: &Harness, deed: Deed) -> Arc<Status> {
+    let world = Meanwhile { world: harness.world.clone(), deed: Arc::default() };
+    let setup = setup_of(harness.topology.clone(), world.clone());
+    let setups = watch::Sender::new(Arc::new(setup));
+    *world.deed.lock().unwrap() = Some((deed, setups.clone()));
+    let (sender, status) = watch::channel(Arc::new(Status::default()));
+    let metrics = Arc::new(Metrics::new(status.clone(), harness.store.clone(), harness.now()));
+    let bell = Arc::new(Notify::new());
+    let mut reconciler = Reconciler::new(setups.subscribe(), harness.store.clone(), bell, sender, metrics);
+    reconciler.pass(&CancellationToken::new()).await.unwrap();
+    assert!(world.deed.lock().unwrap().is_none(), "pipelines were looked for");
+    status.borrow().clone()
+}
+
+fn setup_of(topology: Topology, world: Meanwhile) -> Setup<Meanwhile> {
+    let period = Duration::from_secs(10);
+    Setup { topology: Arc::new(topology), period, drain_look: period, concurrency: 1, world, judges }
+}
+
+/// `rnd` is about to fail over, and somebody asks for a planned move of a sticky fleet `qa`.
+async fn beside_a_sticky_fleet() -> Harness {
+    let qa: FleetName = "qa".parse().unwrap();
+    let sticky = |topology: &mut Topology| {
+        let (deadline, look_back) = (SignedDuration::from_mins(30), SignedDuration::from_hours(24));
+        let drain = Drain { deadline, look_back, policy: DrainPolicy::Hold };
+        let fleet = topology.fleets[&rnd()].clone();
+        let pools = fleet.pools.iter().map(|(cluster, pool)| {
+            let selector = PoolSelector::HomeTag(format!("qa-{cluster}").parse().unwrap());
+            (cluster.clone(), Pool { selector, ..pool.clone() })
+        });
+        let (pools, routing_tag) = (pools.collect(), "qa-runner".parse().unwrap());
+        let name = qa.clone();
+        let fleet = Fleet { name, routing_tag, pools, dns: None, drain: Some(drain), ..fleet };
+        topology.fleets.insert(qa.clone(), fleet);
+    };
+    let harness = adopted(sticky).await;
+    harness.blue_dies().await;
+    let request = NewRequest {
+        fleet: qa,
+        to: cluster("green"),
+        expected: Some(cluster("blue")),
+        reason: "maintenance".to_owned(),
+        author: "ada".to_owned(),
+        at: harness.now(),
+        overrides: Vec::new(),
+    };
+    harness.store.add_request(&request).await.unwrap();
+    harness
+}
+
+#[tokio::test]
+async fn what_ended_while_pipelines_were_looked_for_moves_nothing() {
+    let harness = beside_a_sticky_fleet().await;
+    let mut ended = signal(Action::Failover, Some("blue"), harness.second() - 60, SignalState::Resolved);
+    ended.last_seen = harness.now();
+    let store = harness.store.clone();
+    let resolves: Deed = Box::new(move |_| {
+        async move {
+            store.upsert_signals(vec![ended]).await.unwrap();
+        }
+        .boxed()
+    });
+    let status = passed_meanwhile(&harness, resolves).await;
+    let fleet = &status.fleets[&rnd()];
+    assert_eq!((fleet.outcome, fleet.generation.0), (Outcome::Steady, 1), "{}", fleet.sentence);
+    assert_eq!(harness.holders(), ["blue"]);
+}
+
+#[tokio::test]
+async fn a_reload_while_pipelines_are_looked_for_counts_in_that_pass() {
+    let harness = beside_a_sticky_fleet().await;
+    let mut topology = harness.topology.clone();
+    topology.fleets.get_mut(&rnd()).unwrap().enabled = false;
+    let world = Meanwhile { world: harness.world.clone(), deed: Arc::default() };
+    let reloads: Deed = Box::new(move |setups| {
+        setups.send_replace(Arc::new(setup_of(topology, world)));
+        async {}.boxed()
+    });
+    let status = passed_meanwhile(&harness, reloads).await;
+    let fleet = &status.fleets[&rnd()];
+    let expected = (Outcome::Held(Gate::Enabled), 1);
+    assert_eq!((fleet.outcome, fleet.generation.0), expected, "{}", fleet.sentence);
+    assert_eq!(harness.holders(), ["blue"]);
 }

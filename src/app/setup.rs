@@ -126,6 +126,7 @@ pub(super) fn build(config: &Config, metrics: &Arc<Metrics>) -> Result<Built, su
     let setup = Setup {
         topology,
         period: std(config.pace.period),
+        drain_look: std(config.pace.period).max(config.gitlab.timeout),
         concurrency: config.gitlab.concurrency,
         world,
         judges,

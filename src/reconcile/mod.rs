@@ -8,7 +8,11 @@ mod people;
 mod publish;
 mod settle;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
 use tokio::sync::{Notify, watch};
@@ -46,6 +50,8 @@ pub struct Setup<W> {
     pub topology: Arc<Topology>,
     /// The longest time between two passes.
     pub period: Duration,
+    /// The longest time that a look for pipelines may take.
+    pub drain_look: Duration,
     /// Steps in flight at once, per fleet.
     pub concurrency: usize,
     /// The world.
@@ -84,6 +90,18 @@ struct Tries {
     count: u32,
     /// Not again before this.
     until: Timestamp,
+}
+
+/// One look at everything, and what was remembered right after it.
+struct Look<W> {
+    /// What was configured when it ended.
+    setup: Arc<Setup<W>>,
+    observation: Observation,
+    runners: BTreeMap<FleetName, Seen<FleetRunners>>,
+    state: State,
+    requests: Vec<Request>,
+    /// When it had ended: by this time all ages are judged.
+    now: Timestamp,
 }
 
 /// What one pass looks at; the runner records are sorted into pools once.
@@ -216,26 +234,29 @@ impl<W: World> Reconciler<W> {
     /// When the store fails: then nothing was moved that the store does not know of.
     pub async fn pass(&mut self, shutdown: &CancellationToken) -> Result<Wake, PassError> {
         let started = tokio::time::Instant::now();
-        let setup = self.setup.borrow_and_update().clone();
-        let topology = &setup.topology;
-        let began = setup.world.now();
+        let began = self.setup.borrow().world.now();
         self.metrics.passes.inc();
         self.metrics.pass_last_attempt.set(metrics::seconds(began));
 
-        // Signals are read after the look at the world, so that a decision never rests on a signal older than it.
         let term = self.begin_term(began).await?;
         // As it was when the pass began: a term that has ended since then is noticed by the store, and before each step.
         let leadership = self.store.lease().leadership_in(term);
-        let observation = setup.world.observe(topology).await;
-        let now = setup.world.now();
-        let mut state = self.load(term.is_some(), now).await?;
-        let mut requests = self.store.open_requests().await?;
-        if term.is_some() && !self.setup.has_changed().unwrap_or(false) {
-            self.turn_away(topology, &mut requests, now).await?;
+        let mut look = self.look(term).await?;
+        let wanted = |look: &Look<W>| {
+            people::draining(&look.setup.topology, &look.runners, &look.state, &look.requests)
+        };
+        let draining = wanted(&look);
+        let mut in_flight = BTreeMap::new();
+        if !draining.is_empty() {
+            let found = look.setup.world.in_flight(&draining, look.setup.drain_look).await;
+            // That may have taken long: no fleet is judged by what was before it.
+            let asked: BTreeSet<i64> = look.requests.iter().map(|request| request.id).collect();
+            look = self.look(term).await?;
+            look.requests.retain(|request| asked.contains(&request.id));
+            in_flight = people::found(wanted(&look), &draining, found);
         }
-        let runners = topology.assign(&observation.runners);
-        let draining = people::draining(topology, &runners, &state, &requests);
-        let in_flight = setup.world.in_flight(&draining).await;
+        let Look { setup, observation, runners, mut state, requests, now } = look;
+        let (setup, topology) = (&*setup, &*setup.topology);
         let seen = View {
             topology,
             observation: &observation,
@@ -278,7 +299,7 @@ impl<W: World> Reconciler<W> {
             }
             let fence = Fence::new(name.clone(), state.decisions[name].generation);
             let (store, metrics) = (&self.store, &*self.metrics);
-            let actor = Actor { setup: &setup, store, metrics, shutdown, fence, term };
+            let actor = Actor { setup, store, metrics, shutdown, fence, term };
             acts.push(actor.act(plan));
         }
         let acted = join_all(acts).await;
@@ -323,6 +344,27 @@ impl<W: World> Reconciler<W> {
             wake = wake.min(Wake::In(until(now, at).max(BELL_SPACING)));
         }
         Ok(wake)
+    }
+
+    /// Looks at everything, by the newest configuration. What is remembered is read after that, so that a decision never
+    /// rests on a signal older than the look.
+    async fn look(&mut self, term: Option<Term>) -> Result<Look<W>, PassError> {
+        let (setup, observation) = loop {
+            let setup = self.setup.borrow_and_update().clone();
+            let observation = setup.world.observe(&setup.topology).await;
+            if !self.setup.has_changed().unwrap_or(false) {
+                break (setup, observation);
+            }
+        };
+        let now = setup.world.now();
+        let state = self.load(term.is_some(), now).await?;
+        let mut requests = self.store.open_requests().await?;
+        if term.is_some() && !self.setup.has_changed().unwrap_or(false) {
+            self.turn_away(&setup.topology, &mut requests, now).await?;
+        }
+        let runners = setup.topology.assign(&observation.runners);
+        let now = setup.world.now();
+        Ok(Look { setup, observation, runners, state, requests, now })
     }
 
     /// The term in which this pass may decide and act, if this process leads. Everything that it writes belongs to it. At

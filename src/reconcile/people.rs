@@ -10,7 +10,7 @@ use crate::{
     metrics::AskedLabels,
     model::{
         Action, Approval, ClusterName, Drain, Draining, Failback, FleetName, FleetRunners, MoveState,
-        Request, Seen, SignalState, Timestamp, Topology,
+        Pipeline, Request, Seen, SignalState, Timestamp, Topology,
     },
     status::Answer,
     store::{Event, State},
@@ -52,6 +52,24 @@ pub(super) fn draining(
         draining.insert(name.clone(), Draining { tag: fleet.routing_tag.clone(), runners, look_back });
     }
     draining
+}
+
+/// What was found where it is wanted now: what was asked for something else is not known.
+pub(super) fn found(
+    wanted: BTreeMap<FleetName, Draining>,
+    asked: &BTreeMap<FleetName, Draining>,
+    mut found: BTreeMap<FleetName, Seen<Vec<Pipeline>>>,
+) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
+    let known = |(name, wanted): (FleetName, Draining)| {
+        let (asked, seen) = (asked.get(&name)?, found.remove(&name)?);
+        let covers = asked.tag == wanted.tag
+            && asked.look_back >= wanted.look_back
+            && wanted.runners.iter().all(|runner| asked.runners.contains(runner));
+        let seen =
+            if covers { seen } else { Seen::Unknown("what is asked for has changed meanwhile".to_owned()) };
+        Some((name, seen))
+    };
+    wanted.into_iter().filter_map(known).collect()
 }
 
 impl<W: World> Reconciler<W> {

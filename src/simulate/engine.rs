@@ -556,6 +556,7 @@ fn new_setup(story: &Story, topology: &Topology, world: &SimWorld, parts: &Parts
     Setup {
         topology: Arc::new(topology.clone()),
         period: Duration::try_from(story.period).unwrap_or(Duration::from_secs(10)),
+        drain_look: Duration::try_from(story.period).unwrap_or(Duration::from_secs(10)),
         // One after the other: which step is the n-th does not depend on chance.
         concurrency: 1,
         world: (parts.world)(world.clone()),

@@ -1,7 +1,7 @@
 //! What a story is played with: the product's own parts, each of which a test may replace by a broken one, to prove that
 //! the promise it keeps is watched.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 
@@ -53,7 +53,11 @@ type InFlight = BTreeMap<FleetName, Seen<Vec<Pipeline>>>;
 trait AnyWorld: Send + Sync {
     fn now(&self) -> Timestamp;
     fn observe<'a>(&'a self, topology: &'a Topology) -> BoxFuture<'a, Observation>;
-    fn in_flight<'a>(&'a self, fleets: &'a BTreeMap<FleetName, Draining>) -> BoxFuture<'a, InFlight>;
+    fn in_flight<'a>(
+        &'a self,
+        fleets: &'a BTreeMap<FleetName, Draining>,
+        limit: Duration,
+    ) -> BoxFuture<'a, InFlight>;
     fn apply<'a>(&'a self, fence: &'a Fence, step: &'a Step) -> BoxFuture<'a, StepOutcome>;
 }
 
@@ -66,8 +70,12 @@ impl<W: World> AnyWorld for W {
         World::observe(self, topology).boxed()
     }
 
-    fn in_flight<'a>(&'a self, fleets: &'a BTreeMap<FleetName, Draining>) -> BoxFuture<'a, InFlight> {
-        World::in_flight(self, fleets).boxed()
+    fn in_flight<'a>(
+        &'a self,
+        fleets: &'a BTreeMap<FleetName, Draining>,
+        limit: Duration,
+    ) -> BoxFuture<'a, InFlight> {
+        World::in_flight(self, fleets, limit).boxed()
     }
 
     fn apply<'a>(&'a self, fence: &'a Fence, step: &'a Step) -> BoxFuture<'a, StepOutcome> {
@@ -84,8 +92,8 @@ impl World for Outside {
         self.0.observe(topology).await
     }
 
-    async fn in_flight(&self, fleets: &BTreeMap<FleetName, Draining>) -> InFlight {
-        self.0.in_flight(fleets).await
+    async fn in_flight(&self, fleets: &BTreeMap<FleetName, Draining>, limit: Duration) -> InFlight {
+        self.0.in_flight(fleets, limit).await
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {

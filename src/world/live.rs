@@ -1,10 +1,10 @@
 //! The world as it is: GitLab, DNS, Prometheus.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 
-use super::World;
+use super::{World, looked_too_long};
 use crate::{
     config::Queries,
     dns, gitlab,
@@ -73,13 +73,19 @@ impl World for Live {
     async fn in_flight(
         &self,
         fleets: &BTreeMap<FleetName, Draining>,
+        limit: Duration,
     ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
         let looks = fleets.iter().map(async |(name, draining)| {
-            let seen = match self.gitlab.in_flight(draining, self.now()).await {
-                Ok(pipelines) => Seen::Known(pipelines),
-                Err(error) => {
+            let look = self.gitlab.in_flight(draining, self.now());
+            let seen = match tokio::time::timeout(limit, look).await {
+                Ok(Ok(pipelines)) => Seen::Known(pipelines),
+                Ok(Err(error)) => {
                     tracing::warn!(fleet = %name, error = %chain(&error), "pipelines could not be read");
                     Seen::Unknown(error.to_string())
+                }
+                Err(_) => {
+                    tracing::warn!(fleet = %name, ?limit, "pipelines could not be read in time");
+                    Seen::Unknown(looked_too_long(limit))
                 }
             };
             (name.clone(), seen)

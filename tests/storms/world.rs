@@ -1,6 +1,6 @@
 //! Worlds that are not what they should be: between the loop and the simulated one, something goes wrong.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use switchyard::{
     model::{
@@ -147,8 +147,9 @@ impl World for Broken {
     async fn in_flight(
         &self,
         fleets: &BTreeMap<FleetName, Draining>,
+        limit: Duration,
     ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
-        self.world.in_flight(fleets).await
+        self.world.in_flight(fleets, limit).await
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {

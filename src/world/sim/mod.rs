@@ -13,11 +13,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 
-use super::World;
+use super::{World, looked_too_long};
 use crate::{
     gitlab::Sighted,
     model::{
@@ -332,14 +333,16 @@ impl State {
 
     fn look(&mut self, topology: &Topology) -> Observation {
         let at = self.clock();
-        self.advance(self.pace.look + self.gitlab.slow);
+        self.advance(self.pace.look);
+        // Prometheus does not wait for GitLab.
+        let evidence = self.evidence(topology);
+        self.advance(self.gitlab.slow);
         let mut dns = BTreeMap::new();
         for (fleet, name) in &self.names {
             if topology.fleets.get(fleet).is_some_and(|f| f.dns.is_some()) {
                 dns.insert(fleet.clone(), self.view(fleet, name));
             }
         }
-        let evidence = self.evidence(topology);
         let look = Observation { at, runners: self.seen_runners(topology), dns, evidence };
         self.last_look = Some(look.clone());
         look
@@ -426,9 +429,17 @@ impl World for SimWorld {
     async fn in_flight(
         &self,
         fleets: &BTreeMap<FleetName, Draining>,
+        limit: Duration,
     ) -> BTreeMap<FleetName, Seen<Vec<Pipeline>>> {
-        let state = self.state();
-        fleets.iter().map(|(name, wanted)| (name.clone(), state.seen_pipelines(wanted))).collect()
+        let mut state = self.state();
+        let takes = state.pace.look + state.gitlab.slow;
+        let most = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+        state.advance(takes.min(most));
+        let seen = |wanted| match takes > most {
+            true => Seen::Unknown(looked_too_long(limit)),
+            false => state.seen_pipelines(wanted),
+        };
+        fleets.iter().map(|(name, wanted)| (name.clone(), seen(wanted))).collect()
     }
 
     async fn apply(&self, fence: &Fence, step: &Step) -> StepOutcome {

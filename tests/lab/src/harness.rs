@@ -64,6 +64,7 @@ impl Harness {
         let setup = Setup {
             topology: Arc::new(topology.clone()),
             period: std::time::Duration::from_secs(10),
+            drain_look: std::time::Duration::from_secs(10),
             concurrency: 4,
             world: world.clone(),
             judges: switchyard::decide::judges,
