@@ -416,6 +416,8 @@ fn a_store_that_replicas_share() {
         ("postgres://u@db/db?password=hidden", "1m", "holds a password"),
         ("postgres://u@db/db?sslmode=yes", "1m", "has an sslmode that is not known"),
         ("postgres://u@db", "1m", "names no database"),
+        ("postgres://u@db1,db2/db", "1m", "names several hosts"),
+        ("postgres://u:hidden@db1:5432,db2:5432/db", "1m", "names several hosts"),
         ("mysql://u:hidden@db/db", "1m", "is neither SQLite nor PostgreSQL"),
         ("postgres://u@db/db", "1s", "is shorter than 2s"),
     ] {

@@ -102,6 +102,17 @@ config nowhere.toml
 }
 
 #[test]
+fn a_setting_without_quotes_is_named_where_it_stands() {
+    let said = parse("fleet rnd on blue green\nset cool_down = 10m\nset approval = required\n")
+        .unwrap_err()
+        .to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with("line 2, column 17: `10m` is no value"), "{said}");
+    assert!(lines[1].starts_with("line 3, column 16: `required` is no value"), "{said}");
+}
+
+#[test]
 fn a_configuration_file_that_cannot_be_simulated_says_why() {
     let file =
         "[fleets.rnd]\nrouting_tag = 3\n[fleets.rnd.pools.blue]\ndescription = \"blue-.*\"\ncolour = 1\n";

@@ -169,6 +169,22 @@ async fn gitlab(config: &Config) -> Vec<About> {
                 },
             ));
         }
+        for runner in assigned.pools.values().flatten() {
+            if runner.tags.iter().all(|tag| *tag == fleet.routing_tag) && !runner.tags.is_empty() {
+                found.push(about(
+                    format!("fleets.{}.pools", fleet.name),
+                    Finding::new(
+                        Severity::Warning,
+                        format!(
+                            "runner {} has no tag but {}, which could not be taken from it: GitLab keeps no runner without \
+                             tags that takes no untagged jobs",
+                            runner.id, fleet.routing_tag
+                        ),
+                        "give it a tag of its own, such as a home tag",
+                    ),
+                ));
+            }
+        }
         for (runner, clusters) in &assigned.shared {
             let clusters: Vec<&str> = clusters.iter().map(|c| c.as_str()).collect();
             found.push(about(

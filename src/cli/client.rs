@@ -446,7 +446,7 @@ async fn answer(config_file: &Path, verb: &str, args: Answer) -> Result<Exit, Fa
     Ok(if held && generation.is_none() { Exit::Held } else { Exit::Done })
 }
 
-/// A holder as the API takes it.
+/// A holder as the API takes it: `nobody` is what everything prints.
 fn holder(name: String) -> Value {
-    if name == "none" { Value::Null } else { json!(name) }
+    if ["none", "nobody"].contains(&name.as_str()) { Value::Null } else { json!(name) }
 }

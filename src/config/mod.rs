@@ -316,6 +316,11 @@ pub fn keys() -> BTreeMap<String, Key> {
     walk.finish().2
 }
 
+/// Whether a text is a value as the file takes it.
+pub fn is_value(text: &str) -> bool {
+    merge(&format!("value = {text}"), []).is_ok()
+}
+
 fn merge(
     text: &str,
     env: impl IntoIterator<Item = (String, String)>,

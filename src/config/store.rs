@@ -58,6 +58,13 @@ pub(super) fn read(table: &Table<'_>, gitlab: Option<&Gitlab>) -> Option<Store> 
 fn postgres(table: &Table<'_>, given: &str, password: Option<&SecretString>) -> Option<SecretString> {
     const MEND: &str = "write it as \"sqlite:///var/lib/switchyard/switchyard.db\" or \
                         \"postgres://switchyard@db.example.com/switchyard?sslmode=verify-full\"";
+    let authority =
+        given.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next()).unwrap_or_default();
+    if authority.rsplit('@').next().unwrap_or_default().contains(',') {
+        let mend = "name one address that always leads to the primary, such as that of a proxy or a service";
+        table.problem("url", "names several hosts", mend);
+        return None;
+    }
     let parsed = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
     let Some(mut url) = parsed else {
         table.problem("url", "is neither SQLite nor PostgreSQL", MEND);
@@ -65,8 +72,12 @@ fn postgres(table: &Table<'_>, given: &str, password: Option<&SecretString>) -> 
     };
     if let Some((key, _)) = url.query_pairs().find(|(key, _)| !PARAMETERS.contains(&&**key)) {
         let known = PARAMETERS.join(", ");
-        let wrong = if key == "password" { "holds a password" } else { "has a parameter that is not known" };
-        table.problem("url", wrong, format!("use password_file for the password; known are {known}"));
+        let (wrong, mend) = if key == "password" {
+            ("holds a password", "use password_file".to_owned())
+        } else {
+            ("has a parameter that is not known", format!("leave it out; known are {known}"))
+        };
+        table.problem("url", wrong, mend);
         return None;
     }
     let in_file = table.in_file("url");

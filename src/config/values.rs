@@ -234,6 +234,10 @@ impl Setting for Ids {
             .iter()
             .map(|item| match item.kind {
                 ValueKind::I64(id) if id > 0 => Ok(id.unsigned_abs()),
+                ValueKind::String(ref text) => Err(Complaint::new(
+                    format!("{text:?} is text, and a runner id is a number"),
+                    "use the numbers GitLab shows, without quotes",
+                )),
                 _ => Err(Complaint::new(
                     format!("{} is not a runner id", item.kind),
                     "use the numbers GitLab shows",

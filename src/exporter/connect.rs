@@ -89,6 +89,11 @@ pub enum Error {
     /// Two contexts have one name.
     #[error("two contexts are called {0}: give each a name of its own with --context CONTEXT=NAME")]
     Twice(ClusterName),
+    /// One context, two names.
+    #[error(
+        "the context {0:?} is given twice: one cluster would be shown as two; name another context, or leave one out"
+    )]
+    SameContext(String),
     /// A context's name is no cluster's name.
     #[error("the context {context:?} cannot be a cluster's name ({why}): use --context {context}=NAME")]
     Name {
@@ -106,7 +111,9 @@ pub enum Error {
         known: String,
     },
     /// The kubeconfig cannot be used.
-    #[error("the kubeconfig cannot be used: {0}")]
+    #[error(
+        "the kubeconfig cannot be used: {0}; correct it, or name another with --kubeconfig, or another of its contexts with --context"
+    )]
     Kubeconfig(String),
     /// Neither in a cluster nor with a kubeconfig.
     #[error(
@@ -139,7 +146,7 @@ impl Access {
             return Ok(vec![(name, adjusted(config))]);
         }
         let kubeconfig = self.read()?;
-        let mut names = BTreeSet::new();
+        let (mut names, mut contexts) = (BTreeSet::new(), BTreeSet::new());
         let mut clusters = Vec::new();
         for Context { context, cluster } in &self.contexts {
             let name = match cluster.as_ref().or(self.runner_cluster.as_ref()) {
@@ -150,6 +157,9 @@ impl Access {
             };
             if !names.insert(name.clone()) {
                 return Err(Error::Twice(name));
+            }
+            if !contexts.insert(context) {
+                return Err(Error::SameContext(context.clone()));
             }
             if !kubeconfig.contexts.iter().any(|known| known.name == *context) {
                 let known: Vec<&str> = kubeconfig.contexts.iter().map(|known| known.name.as_str()).collect();
@@ -223,11 +233,12 @@ mod tests {
                 Err(error) => error.to_string(),
             }
         };
-        assert_eq!(says(&["a", "a=blue"], None).await, "a blue");
+        assert_eq!(says(&["a", "b/x=blue"], None).await, "a blue");
         assert_eq!(says(&["a"], name("blue")).await, "blue");
         assert!(says(&[], None).await.contains("--runner-cluster NAME"));
         assert!(says(&["a", "b/x=b"], name("blue")).await.contains("--context CONTEXT=NAME"));
         assert!(says(&["a", "a"], None).await.contains("two contexts are called a"));
+        assert!(says(&["a", "a=b"], None).await.contains("\"a\" is given twice"));
         assert!(says(&["c"], None).await.contains("no context \"c\"; it has: a, b/x"));
         assert!(says(&["b/x"], None).await.contains("--context b/x=NAME"), "{}", says(&["b/x"], None).await);
         assert!(says(&[], name("blue")).await.contains("cannot be used"), "no current context");

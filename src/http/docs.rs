@@ -27,6 +27,7 @@ const PAGES: &[(&str, &str)] = pages![
     "safety.md",
     "sidecar.md",
     "simulate.md",
+    "upgrade.md",
     "verdicts.md",
     "web.md",
 ];

@@ -280,16 +280,16 @@ async fn acts(player: &mut Player<'_>, deed: &Deed, signature: &Signature) -> Re
             let rejects = *consent == Consent::Rejected;
             let asked =
                 |p: &&Proposal| p.what.fleet == *fleet && (p.pending(clock) || rejects && p.stands(clock));
-            let pending = proposals.iter().find(asked);
-            if let Some(proposal) = pending {
-                let expected = expected(player, Some(fleet), held).await?;
-                let person = Person { author, reason, at: clock, expected };
-                let answered = player.store.answer_proposal(fleet, proposal.id, *consent, &person).await?;
-                if let Acted::Yes(ProposalAnswered::Yes(proposal)) = answered {
-                    player.watcher.answered(proposal);
-                }
-                player.bell.notify_one();
+            // Without one, the newest that they heard of; they cannot know that there is none.
+            let newest = || proposals.iter().rfind(|p| p.what.fleet == *fleet);
+            let id = proposals.iter().find(asked).or_else(newest).map_or(0, |proposal| proposal.id);
+            let expected = expected(player, Some(fleet), held).await?;
+            let person = Person { author, reason, at: clock, expected };
+            let answered = player.store.answer_proposal(fleet, id, *consent, &person).await?;
+            if let Acted::Yes(ProposalAnswered::Yes(proposal)) = answered {
+                player.watcher.answered(proposal);
             }
+            player.bell.notify_one();
         }
         Deed::Pipeline(id, runs) => {
             let pipeline = Pipeline { project: 1, id: *id };

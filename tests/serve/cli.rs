@@ -1,6 +1,7 @@
 //! The command line against a running program, with its exit codes: 0 done, 1 failed, 2 wrong usage, 3 held.
 
 use serde_json::{Value, json};
+use switchyard_lab::gitlab::RunnerSpec;
 
 use crate::stage::{Stage, alert, message};
 
@@ -25,6 +26,18 @@ async fn check_tries_everything_and_says_what_is_wrong() {
     assert!(said.stdout.ends_with("1 fleet, 0 errors, 0 warnings\n"), "{}", said.stdout);
     assert!(said.stdout.contains("ok      store.url: can be opened"), "{}", said.stdout);
     assert_eq!(stage.cli(&["check", "--offline"]).await.code, 0);
+
+    // One that could not give the tag away, chosen by its number.
+    let alone = stage.gitlab.admin().create_runner(RunnerSpec::new("alone", &["rnd-runner"])).id;
+    let pool = stage.settings["fleets"]["rnd"]["pools"]["blue"].take();
+    stage.settings["fleets"]["rnd"]["pools"]["blue"] = json!({ "runners": [alone] });
+    stage.configure();
+    let said = stage.cli(&["check"]).await;
+    let wanted = format!("WARNING fleets.rnd.pools: runner {alone} has no tag but rnd-runner");
+    assert!(said.code == 0 && said.stdout.contains(&wanted), "{said:?}");
+    stage.gitlab.admin().set_tags(alone, &["spare"]);
+    stage.settings["fleets"]["rnd"]["pools"]["blue"] = pool;
+    stage.configure();
 
     stage.secret("gitlab", "glpat-wrong");
     let said = stage.cli(&["check"]).await;

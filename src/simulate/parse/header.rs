@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{count, file};
 use crate::{
-    config::Config,
+    config::{self, Config},
     model::{Fleet, SignedDuration},
     simulate::{
         story::Start,
@@ -99,6 +99,11 @@ impl Header {
         let value = words.rest().to_owned();
         if value.is_empty() {
             words.word("a value as in the configuration file, such as \"10m\"")?;
+        }
+        if !config::is_value(&value) {
+            return Err(words.problem(format!(
+                "`{value}` is no value of a configuration file: text stands in quotes, such as \"10m\""
+            )));
         }
         let whole = WHOLE.iter().any(|p| key.starts_with(p));
         let fleet = match (self.fleets.last(), &self.file) {

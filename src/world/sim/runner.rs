@@ -118,6 +118,11 @@ impl SimRunner {
         self.record.tags.contains(&self.routing_tag) && !self.record.paused
     }
 
+    /// Whether GitLab would let the routing tag be taken from it: it keeps no runner without tags that takes no untagged jobs.
+    pub fn may_lose_the_tag(&self) -> bool {
+        self.run_untagged || self.record.tags.iter().any(|tag| *tag != self.routing_tag)
+    }
+
     /// Whether it gets the fleet's jobs as soon as they are there. Who was paused and got no PUT since is held in its long
     /// poll.
     pub fn takes_jobs(&self) -> bool {
