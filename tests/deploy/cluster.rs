@@ -22,7 +22,7 @@ async fn a_real_api_server_takes_every_variant() {
     let Some(shipped) = shipped() else { return };
     let Some(kubernetes) = or_skip(Kubernetes::start().await) else { return };
     kubernetes.install(&[Crds::PrometheusOperator]).await.unwrap();
-    for namespace in ["switchyard", "gitlab-runner", "deploy"] {
+    for namespace in ["switchyard", "gitlab-runner", "deploy", "456"] {
         kubernetes.namespace(namespace).await.unwrap();
     }
     let mut kinds = BTreeSet::new();
@@ -53,13 +53,17 @@ async fn a_real_api_server_takes_every_variant() {
     let (chart, config) = (chart().display().to_string(), config.display().to_string());
     let variants = variants();
     for (number, values) in variants.iter().enumerate() {
-        let (release, values) = (format!("sy{number}"), values.display().to_string());
-        let place = ["--kubeconfig", &config, "--namespace", "switchyard"];
-        for verb in
-            [&["install", &release, &chart, "-f", &values][..], &["upgrade", &release, &chart, "-f", &values]]
-        {
-            let Some(output) = helm(&[verb, &place].concat()) else { return };
-            assert!(output.status.success(), "{verb:?}: {}", said(&output));
+        let values = values.display().to_string();
+        // What YAML would take for a number is a name like others.
+        let digits = format!("12{number}");
+        let digits = (digits.clone(), "456", format!("nameOverride={digits},fullnameOverride="));
+        for (release, namespace, set) in [(format!("sy{number}"), "switchyard", String::new()), digits] {
+            let place = ["--kubeconfig", &config, "--namespace", namespace, "--set-string", &set];
+            for verb in ["install", "upgrade"] {
+                let verb = [verb, &release, &chart, "-f", &values];
+                let Some(output) = helm(&[&verb[..], &place].concat()) else { return };
+                assert!(output.status.success(), "{verb:?}: {}", said(&output));
+            }
         }
     }
     let path = "/apis/apps/v1/namespaces/switchyard/deployments";

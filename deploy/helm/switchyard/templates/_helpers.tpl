@@ -2,20 +2,21 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Never a word that YAML takes for a number or for true or false. */}}
 {{- define "switchyard.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains (include "switchyard.name" .) .Release.Name -}}
+{{- else if and (contains (include "switchyard.name" .) .Release.Name) (kindIs "string" (printf "name: %s" .Release.Name | fromYaml).name) -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
 {{- printf "%s-%s" .Release.Name (include "switchyard.name" .) | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What a selector may hold: it can never change. Takes the root and the component. */}}
+{{/* What a selector may hold: it can never change. "123" is a string, which toYaml quotes. Takes the root and the component. */}}
 {{- define "switchyard.selector" -}}
-app.kubernetes.io/name: {{ include "switchyard.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "switchyard.name" .root | toYaml }}
+app.kubernetes.io/instance: {{ .root.Release.Name | toYaml }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -82,7 +83,7 @@ apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
   name: {{ .name }}
-  namespace: {{ .of.root.Release.Namespace }}
+  namespace: {{ .of.root.Release.Namespace | toYaml }}
   labels: {{- include "switchyard.labels" .of | nindent 4 }}
 spec:
   minAvailable: {{ .values.podDisruptionBudget.minAvailable }}
