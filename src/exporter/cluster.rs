@@ -45,12 +45,14 @@ struct Standing {
     listed: bool,
     /// A watch was opened since.
     followed: bool,
+    /// The last watch was opened after a silence: unless it brings something, only a list is a sign of life.
+    doubted: bool,
     /// Its kind is not known to the API.
     absent: bool,
-    /// The last watch was opened and answered with an error: until one brings something else, or ends in its time, nothing
-    /// is a sign of life, neither that it is opened again nor that a list can be read.
+    /// So many watches were opened and answered with an error: until one brings something else, or ends in its time, nothing
+    /// is a sign of life, not even that a list can be read.
     refused: u32,
-    /// When the API last answered a request of it, or sent something on its watch.
+    /// When it was last read completely, or its watch brought something.
     heard: Option<Moment>,
     /// Why the last request failed; none after one that succeeded.
     failure: Option<Failure>,
@@ -275,18 +277,26 @@ impl Cluster {
         }
         let followed = standing.followed && !standing.absent;
         let before = std::mem::take(standing);
-        *standing = Standing { listed: true, followed, heard: Some(now), asked: true, ..Standing::default() };
-        if before.refused > 0 {
-            standing.heard = before.heard.or(Some(now));
-            (standing.refused, standing.failure) = (before.refused, before.failure);
-        }
+        // That it cannot be watched stays said until it can.
+        let (refused, failure) = (before.refused, before.failure);
+        let heard = before.heard.filter(|_| refused > 0).or(Some(now));
+        *standing =
+            Standing { listed: true, followed, refused, heard, failure, asked: true, ..Standing::default() };
     }
 
-    /// A watch was opened. That says nothing when the one before answered with an error.
-    pub(super) fn opened(&self, index: usize, now: Moment) {
-        if self.read().standings[index].refused == 0 {
-            self.followed(index, now);
-        }
+    /// A watch was opened, which is no sign of life. Whether it has to bring one at once, because nothing was heard for so
+    /// long.
+    pub(super) fn opened(&self, index: usize, now: Moment, silence: SignedDuration) -> bool {
+        let standing = &mut self.write().standings[index];
+        let silent = standing.heard.and_then(|at| now.since(at)).is_none_or(|passed| passed >= silence);
+        standing.followed = true;
+        standing.doubted = silent && standing.refused == 0;
+        standing.doubted
+    }
+
+    /// The last watch was opened after a silence and brought nothing.
+    pub(super) fn doubted(&self, index: usize) -> bool {
+        self.read().standings[index].doubted
     }
 
     /// A watch answered with an error.
@@ -295,11 +305,21 @@ impl Cluster {
         standing.refused = standing.refused.saturating_add(1);
     }
 
-    /// A watch brought something, or ended in its time.
+    /// A watch brought something, or ended in its time after it had.
     pub(super) fn followed(&self, index: usize, now: Moment) {
         let mut state = self.write();
         let standing = &mut state.standings[index];
-        (standing.heard, standing.followed, standing.refused) = (Some(now), true, 0);
+        (standing.heard, standing.followed, standing.doubted) = (Some(now), true, false);
+        self.well(standing, index);
+    }
+
+    /// A watch ended in its time and brought nothing. The next one is doubted.
+    pub(super) fn ended(&self, index: usize) {
+        self.well(&mut self.write().standings[index], index);
+    }
+
+    fn well(&self, standing: &mut Standing, index: usize) {
+        standing.refused = 0;
         if standing.failure.take().is_some() {
             info!(runner_cluster = self.name, collector = self.sources[index].kind.plural(), "watched again");
         }

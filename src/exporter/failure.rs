@@ -4,7 +4,7 @@ use std::io;
 
 use kube::{client::AuthError, core::Status, runtime::watcher};
 
-use super::line::Late;
+use super::line::{Late, Quiet};
 use crate::kubernetes::Kind;
 
 /// Characters of what a plugin says for people.
@@ -295,6 +295,11 @@ fn below<'a>(
         let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         carried.map_or_else(|| error.source(), |carried| Some(carried))
     })
+}
+
+/// A watch brought nothing: a list must tell.
+pub(super) fn is_quiet(error: &watcher::Error) -> bool {
+    below(error).any(|error| error.is::<Quiet>())
 }
 
 /// The error and what is below it, in words. The client's errors repeat what is below them; it is said once.

@@ -4,6 +4,9 @@
 //! memory as there are watches, and keeps to itself that the API is alive: bookmarks and ends of watches are no events. Nor does
 //! it tell how long a watch has brought nothing but errors, which is no life. What was not heard of for too long must stop
 //! counting, so all of this is seen to where its requests pass by.
+//!
+//! That a watch is opened proves nothing: whoever stands in between may answer and pass nothing on. After a silence it has a
+//! moment to bring something, what happened meanwhile first of all; if it does not, a list must tell how things are.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,10 +18,16 @@ use kube::{Client, client::Body};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cluster::Cluster;
-use crate::{clock, model::Timestamp};
+use crate::{
+    clock,
+    model::{SignedDuration, Timestamp},
+};
 
 /// The API ends a watch by itself; so much later it is taken for dead. Less than the watcher's own margin.
 const MARGIN: Duration = Duration::from_secs(3);
+
+/// So soon a watch that is opened after a silence must bring something.
+const MOMENT: Duration = Duration::from_secs(3);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -27,6 +36,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[error("no answer within {} s", .0.as_secs())]
 pub(super) struct Late(pub(super) Duration);
 
+/// A watch that was opened after a silence brought nothing. That is no failure: there may be nothing to bring.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing came on the watch")]
+pub(super) struct Quiet;
+
 /// Tells the events of a watch apart, a line each: an error is one, too, and no sign of life.
 #[derive(Debug, Default)]
 struct Events {
@@ -34,6 +48,8 @@ struct Events {
     head: Vec<u8>,
     /// There was an error among them.
     refused: bool,
+    /// There was something else.
+    good: bool,
 }
 
 /// What came on a watch.
@@ -47,11 +63,16 @@ impl Events {
     /// How the API writes an error: it is the one event that may say so before its object.
     const ERROR: &[u8] = br#"{"type":"ERROR""#;
 
-    /// What these bytes are a part of; none when that cannot be said yet.
+    /// What these bytes end; none when that cannot be said yet. An error need only begin.
     fn take(&mut self, bytes: &[u8]) -> Option<Event> {
         let mut found = None;
         for (index, part) in bytes.split(|byte| *byte == b'\n').enumerate() {
             if index > 0 {
+                // Only a whole one can be read.
+                if self.head.len() == Self::ERROR.len() {
+                    self.good = true;
+                    found = Some(Event::Good);
+                }
                 self.head.clear();
             }
             let room = Self::ERROR.len() - self.head.len();
@@ -60,9 +81,6 @@ impl Events {
                 // Once, however many parts it comes in.
                 let first = !std::mem::replace(&mut self.refused, true);
                 return first.then_some(Event::Error);
-            }
-            if self.head.len() == Self::ERROR.len() {
-                found = Some(Event::Good);
             }
         }
         found
@@ -100,9 +118,10 @@ impl Line {
         let (head, body) = answer.map_err(|_| Late(self.request))??.into_parts();
         let watching = watch && head.status.is_success();
         let limit = if watching { self.watch + MARGIN } else { self.request };
-        let mut place = None;
+        let (mut place, mut doubted) = (None, false);
         if watching {
-            self.cluster.opened(self.index, clock::moment(self.now));
+            let silence = SignedDuration::try_from(self.watch / 2).unwrap_or(SignedDuration::MAX);
+            doubted = self.cluster.opened(self.index, clock::moment(self.now), silence);
         } else {
             place = Some(self.cluster.pages.clone().acquire_owned().await?);
         }
@@ -112,8 +131,11 @@ impl Line {
         let frames = stream::try_unfold(state, move |(mut data, place, mut events)| {
             let line = self.clone();
             async move {
-                let next = timeout_at(began + limit, data.try_next()).await.map_err(|_| Late(limit))?;
-                match next {
+                let doubted = doubted && !events.good;
+                let limit = if doubted { MOMENT.min(line.watch / 2) } else { limit };
+                let next = timeout_at(began + limit, data.try_next()).await;
+                let late = |_| if doubted { BoxError::from(Quiet) } else { Late(limit).into() };
+                match next.map_err(late)? {
                     Ok(Some(bytes)) => {
                         if watching {
                             match events.take(&bytes) {
@@ -131,8 +153,10 @@ impl Line {
                         Err(BoxError::from("the API ended the watch early"))
                     }
                     Ok(None) => {
-                        if watching && !events.refused {
-                            line.cluster.followed(line.index, clock::moment(line.now));
+                        match (watching && !events.refused, events.good) {
+                            (true, true) => line.cluster.followed(line.index, clock::moment(line.now)),
+                            (true, false) => line.cluster.ended(line.index),
+                            (false, _) => {}
                         }
                         Ok(None)
                     }
@@ -156,7 +180,6 @@ mod tests {
     use crate::{
         exporter::{Source, cluster::PAGES},
         kubernetes::{Destinations, Kind},
-        model::SignedDuration,
     };
 
     const PAGE: &str = "{\"items\": []}";
@@ -241,6 +264,9 @@ mod tests {
         let good = br#"{"type":"BOOKMARK","object":{"kind":"x","message":"{\"type\":\"ERROR\""}}"#;
         let error = br#"{"type":"ERROR","object":{"kind":"Status","code":410}}"#;
         for size in 1..40 {
+            let mut events = Events::default();
+            // What breaks off.
+            assert!(good.chunks(size).all(|part| events.take(part).is_none()) && !events.good);
             let mut events = Events::default();
             let mut all = good.to_vec();
             all.push(b'\n');

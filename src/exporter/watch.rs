@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    failure::{Failure, Reason},
+    failure::{self, Failure, Reason},
     line::Line,
 };
 use crate::{
@@ -162,12 +162,14 @@ impl Watch {
                     cluster.take(*index, &event, clock::moment(*now));
                     continue;
                 }
+                Err(error) if failure::is_quiet(&error) => break,
                 Err(error) => Failure::of_watcher(&error, source.kind),
             };
             if failure.reason == Reason::NotFound && !listed && source.kind.crd().is_some() {
                 return End::NotServed;
             }
-            let again = matches!(failure.reason, Reason::Gone | Reason::NotFound | Reason::Unreadable);
+            let again = matches!(failure.reason, Reason::Gone | Reason::NotFound | Reason::Unreadable)
+                || cluster.doubted(*index);
             let pause = pauses.after(failure.reason, self.recheck);
             cluster.failed(*index, failure);
             tokio::time::sleep(pause).await;
