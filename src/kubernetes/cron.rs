@@ -147,7 +147,8 @@ fn has(bits: u64, value: i8) -> bool {
 impl Calendar {
     /// From field to field: what does not fit goes to the beginning of the next one, and all is looked at again.
     fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let mut at: Zoned = (after + SignedDuration::from_secs(1)).to_zoned(self.zone.clone());
+        let soonest = after.checked_add(SignedDuration::from_secs(1)).ok()?;
+        let mut at: Zoned = soonest.to_zoned(self.zone.clone());
         let last_year = at.year() + YEARS;
         let seconds = |seconds: i8| SignedDuration::from_secs(seconds.into());
         let minutes = |minutes: i8| SignedDuration::from_mins(minutes.into());

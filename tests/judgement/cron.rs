@@ -77,3 +77,17 @@ fn a_schedule_for_a_day_that_never_comes_never_runs() {
     assert_eq!(after("0 2 * * 7"), Reason::Unreadable, "Velero refuses it, too");
     assert_eq!(after("0 2/24 * * *"), Reason::Ok);
 }
+
+#[test]
+fn nothing_is_due_after_the_end_of_time() {
+    let end = Timestamp::MAX;
+    for text in ["0 2 * * *", "CRON_TZ=Asia/Tokyo * * * * *", "@every 1h"] {
+        assert_eq!(Due::parse(text).expect("a schedule").after(end), None, "{text}");
+    }
+    let scene = Scene::of("velero.json");
+    for field in ["lastBackup", "lastSkipped"] {
+        let pointer = format!("/status/{field}");
+        let end = json!("9999-12-30T22:00:00Z");
+        assert_eq!(scene.after("Schedule/daily", &[(&pointer, end)]), Reason::InTheFuture, "{field}");
+    }
+}

@@ -313,7 +313,8 @@ fn runs(object: &Object, schedule: &Schedule, due: &Due, interval: SignedDuratio
     }
     let busy = made.iter().find(|(_, j)| matches!(j.reason, Reason::Running | Reason::Waiting));
     let last = schedule.last_backup;
-    if let Some(wrong) = last.and_then(|last| at.future("status.lastBackup", last)) {
+    let told = [("status.lastBackup", last), ("status.lastSkipped", schedule.last_skipped)];
+    if let Some(wrong) = told.into_iter().find_map(|(what, time)| at.future(what, time?)) {
         return wrong;
     }
     // Velero counts from there, too.
