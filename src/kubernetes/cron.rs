@@ -2,7 +2,11 @@
 //! `*/90` is the first minute of each hour, `*/2` is no star where days of month and week are joined, and a schedule in the
 //! hour that a clock skips does not run.
 
-use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
+use jiff::{
+    SignedDuration, Timestamp, ToSpan as _, Zoned,
+    civil::{Date, date},
+    tz::TimeZone,
+};
 
 use super::reader::duration;
 
@@ -34,9 +38,11 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 const STAR: u64 = 1 << 63;
 /// What is not due within so many years is never due.
 const YEARS: i16 = 5;
-/// Weekly patterns repeat within it, and a few gaps more are looked at for what is rarer.
-const HORIZON: SignedDuration = SignedDuration::from_hours(8 * 24);
-const GAPS: usize = 4;
+/// Days after which weekdays have come again, and after which days of months and leap years have, on every weekday.
+const WEEKS: usize = 15;
+const DAYS: usize = 28 * 365 + 7 + 366;
+/// Of a day.
+const MINUTES: i64 = 24 * 60;
 
 impl Due {
     /// Reads a schedule.
@@ -84,12 +90,12 @@ impl Due {
         })))
     }
 
-    /// The longest time from one run to the next, so that a schedule of working days is not late on Mondays; none
-    /// when it is due less than twice in the years that are searched.
+    /// The longest time from one run to the next, so that a schedule of working days is not late on Mondays, nor one of some
+    /// days of each month on the others; none when it is never due. Changes of the clocks are left out.
     pub fn interval(&self) -> Option<SignedDuration> {
         match self {
             Self::Every(interval) => Some(*interval),
-            Self::Cron(calendar) => longest_gap(calendar),
+            Self::Cron(calendar) => calendar.longest_gap(),
         }
     }
 
@@ -156,7 +162,7 @@ impl Calendar {
             at = if !has(self.month, at.month()) {
                 let month_end = at.last_of_month().ok()?;
                 month_end.tomorrow().ok()?.start_of_day().ok()?
-            } else if !self.has_day(&at) {
+            } else if !self.has_day(at.date()) {
                 at.tomorrow().ok()?.start_of_day().ok()?
             } else if !has(self.hour, at.hour()) {
                 at.checked_add(minutes(60 - at.minute()) - seconds(at.second())).ok()?
@@ -173,24 +179,31 @@ impl Calendar {
         None
     }
 
-    fn has_day(&self, at: &Zoned) -> bool {
+    fn has_day(&self, at: Date) -> bool {
         let day = has(self.day, at.day());
         let weekday = has(self.weekday, at.weekday().to_sunday_zero_offset());
         if (self.day | self.weekday) & STAR != 0 { day && weekday } else { day || weekday }
     }
-}
 
-fn longest_gap(calendar: &Calendar) -> Option<SignedDuration> {
-    // Any fixed time does; a leap year has every day.
-    let start = Timestamp::from_second(1_704_067_200).ok()?;
-    let mut last = calendar.next(start)?;
-    let end = last.checked_add(HORIZON).ok()?;
-    let mut longest = SignedDuration::ZERO;
-    let mut gaps = 0;
-    while gaps < GAPS || last < end {
-        let Some(then) = calendar.next(last) else { break };
-        longest = longest.max(then.duration_since(last));
-        (last, gaps) = (then, gaps + 1);
+    /// By a clock that nobody changes: from run to run of a day, and from the last one of a day to the first one of the next.
+    fn longest_gap(&self) -> Option<SignedDuration> {
+        let hours = (0..24).filter(|hour| has(self.hour, *hour));
+        let minutes = |hour: i8| (0..60).filter(|m| has(self.minute, *m)).map(move |m| (hour, m));
+        let runs: Vec<i64> = hours.flat_map(minutes).map(|(h, m)| i64::from(h) * 60 + i64::from(m)).collect();
+        let (first, last) = (runs.first()?, runs.last()?);
+        let within = runs.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+
+        let all = if self.day & self.month & STAR != 0 { WEEKS } else { DAYS };
+        let start = date(2024, 1, 1);
+        let days = start.series(1.day()).take(all).zip(0_i64..);
+        let mut days = days.filter(|(day, _)| has(self.month, day.month()) && self.has_day(*day));
+        let (_, mut before) = days.next()?;
+        let mut apart = 0;
+        for (_, day) in days {
+            apart = apart.max(day - before);
+            before = day;
+        }
+        let between = apart * MINUTES + first - last;
+        (apart > 0).then(|| SignedDuration::from_mins(between.max(within)))
     }
-    (gaps > 0).then_some(longest)
 }

@@ -60,6 +60,21 @@ fn intervals_are_the_longest_gap() {
         ("CRON_TZ=Europe/Berlin 0 2 * * *", 24),
         ("TZ=Europe/Berlin 0 2 * * 0", 168),
         ("0 2 ? * 0", 168),
+        // Days of the month, the longest month and the shortest February among them.
+        ("30 1 2-31 * *", 48),
+        ("0 2 1-10 * *", 22 * 24),
+        ("0 2 1-15 * *", 17 * 24),
+        ("0 2 16-31 * *", 16 * 24),
+        ("0 2 29 * *", 59 * 24),
+        ("0 2 31 * *", 61 * 24),
+        ("0 2 */2 * *", 48),
+        ("0 2,8 1-15 * *", 16 * 24 + 18),
+        // Months, over the end of the year, and with weekdays.
+        ("0 2 * 1-6 *", 185 * 24),
+        ("0 2 * 1-6 1", 196 * 24),
+        ("0 2 1 2 *", 366 * 24),
+        ("0 2 1,15 * 1", 168),
+        ("CRON_TZ=Europe/Berlin 0 2 1-15 * *", 17 * 24),
     ] {
         assert_eq!(interval(text).map(|i| i.as_hours()), Some(hours), "{text}");
     }
@@ -67,6 +82,7 @@ fn intervals_are_the_longest_gap() {
     assert_eq!(interval("*/15 * * * *"), Some(SignedDuration::from_mins(15)));
     assert_eq!(interval("* * * * *"), Some(SignedDuration::from_mins(1)));
     assert_eq!(interval("0 0 30 2 *"), None);
+    assert_eq!(interval(", * * * *"), None);
 }
 
 #[test]
