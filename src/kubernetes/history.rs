@@ -369,7 +369,8 @@ fn argocd_key(app: &Application, destinations: &Destinations) -> SourceKey {
 
 fn settled(app: &Application) -> bool {
     let word = |value: &Option<String>, wanted| value.as_deref() == Some(wanted);
-    word(&app.sync, "Synced") && word(&app.health, "Healthy")
+    // What is suspended is where it shall be: nobody waits for a CronJob that a person stopped, nor for a rollout that waits for one.
+    word(&app.sync, "Synced") && (word(&app.health, "Healthy") || word(&app.health, "Suspended"))
 }
 
 impl Course {

@@ -144,6 +144,20 @@ fn nobody_waits_for_what_a_person_stopped() {
 }
 
 #[test]
+fn an_application_in_sync_of_which_something_is_suspended_has_arrived() {
+    let (mut history, mut scene) = (History::default(), Scene::of("argocd.json"));
+    let quiet = Some(Convergence { last: None, open: None });
+    scene.set(WEB, "/status/health/status", json!("Suspended"));
+    assert_eq!(look(&mut history, &scene, minute(0)), quiet, "a Deployment that was paused before");
+    scene.set(WEB, "/status/sync", json!({"revision": "b", "status": "OutOfSync"}));
+    let open = Some(Convergence { last: None, open: Some(minute(1)) });
+    assert_eq!(look(&mut history, &scene, minute(1)), open, "the new commit is not applied");
+    scene.set(WEB, "/status/sync/status", json!("Synced"));
+    let done = Some(Convergence { last: minutes(2), open: None });
+    assert_eq!(look(&mut history, &scene, minute(3)), done);
+}
+
+#[test]
 fn a_release_arrives_with_its_chart_and_with_what_its_kustomization_applied() {
     const RELEASE: &str = "HelmRelease/runner";
     let chart = "HelmChart/flux-system/gitlab-runner-runner";
