@@ -230,6 +230,10 @@ impl Cluster {
     /// What the reflectors hold. A pod may serve several fleets, each found by a source of its own.
     fn gather(&self, state: &mut State) -> Snapshot {
         let mut snapshot = Snapshot::default();
+        // Runner pods have namespaces of their own, and nothing depends on them.
+        let read: Option<BTreeSet<String>> =
+            self.sources.iter().filter(|s| s.kind != Kind::Pod).map(|s| s.namespace.clone()).collect();
+        snapshot.set_namespaces(read.unwrap_or_default());
         for (source, reflector) in self.sources.iter().zip(&state.reflectors) {
             for seen in reflector.as_reader().state() {
                 let mut object = seen.object.clone();
@@ -398,7 +402,10 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::BootTime;
+    use crate::{
+        kubernetes::{self, Limits, judge},
+        model::BootTime,
+    };
 
     /// A moment of the machine, with the time of day set by so many seconds.
     fn at(boot: u64, set_by: i64) -> Moment {
@@ -407,9 +414,55 @@ mod tests {
     }
 
     fn cluster() -> Cluster {
-        let source = Source { kind: Kind::Application, namespace: None, labels: None, fleet: None };
+        reading(&[Kind::Application], None)
+    }
+
+    /// A cluster of which these kinds are read, everywhere or in one namespace.
+    fn reading(kinds: &[Kind], namespace: Option<&str>) -> Cluster {
+        let namespace = namespace.map(str::to_owned);
+        let source =
+            |kind: &Kind| Source { kind: *kind, namespace: namespace.clone(), labels: None, fleet: None };
         let stale_after = SignedDuration::from_secs(180);
-        Cluster::new("blue".to_owned(), vec![source], stale_after, Destinations::default())
+        Cluster::new(
+            "blue".to_owned(),
+            kinds.iter().map(source).collect(),
+            stale_after,
+            Destinations::default(),
+        )
+    }
+
+    #[test]
+    fn what_lies_in_a_namespace_that_is_not_read_is_not_missing() {
+        let now = at(1000, 0);
+        let shop: Seen = serde_json::from_value(serde_json::json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+            "metadata": { "name": "shop", "namespace": "apps", "generation": 1 },
+            "spec": { "interval": "10m", "sourceRef":
+                { "kind": "GitRepository", "name": "all", "namespace": "flux-system" } },
+            "status": { "observedGeneration": 1, "lastAppliedRevision": "main@sha1:a", "lastAttemptedRevision": "main@sha1:a",
+                "conditions": [{ "type": "Ready", "status": "True", "reason": "ReconciliationSucceeded",
+                    "message": "", "observedGeneration": 1, "lastTransitionTime": now.wall.to_string() }],
+                "history": [{ "lastReconciled": now.wall.to_string(), "lastReconciledStatus": "ReconciliationSucceeded" }] },
+        }))
+        .unwrap();
+        for (namespace, reason) in [
+            (Some("apps"), kubernetes::Reason::RelatedUnseen),
+            (Some("flux-system"), kubernetes::Reason::SourceMissing),
+            (None, kubernetes::Reason::SourceMissing),
+        ] {
+            let cluster = reading(&[Kind::Kustomization, Kind::GitRepository], namespace);
+            for index in [0, 1] {
+                cluster.take(index, &Event::Init, now);
+                if index == 0 {
+                    cluster.take(index, &Event::InitApply(shop.clone()), now);
+                }
+                cluster.take(index, &Event::InitDone, now);
+                cluster.followed(index, now);
+            }
+            cluster.look(now);
+            let judged = judge(&shop.object, &cluster.read().snapshot, now.wall, &Limits::default());
+            assert_eq!(judged.reason, reason, "{namespace:?}: {}", judged.sentence);
+        }
     }
 
     #[test]

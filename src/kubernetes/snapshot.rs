@@ -13,7 +13,7 @@ pub enum KindState {
     /// Nobody has looked, or the first list is not complete: an object that is not here may exist.
     #[default]
     Unseen,
-    /// Everything of the kind is here: an object that is not here does not exist.
+    /// Everything of the kind is here, in the namespaces that are read: an object that is not here does not exist.
     Synced,
     /// The cluster does not know the kind.
     Absent,
@@ -28,6 +28,8 @@ pub(super) type Name = (String, String);
 pub struct Snapshot {
     objects: BTreeMap<Kind, BTreeMap<Name, Arc<Object>>>,
     states: BTreeMap<Kind, KindState>,
+    /// In which objects are read; all when empty.
+    namespaces: BTreeSet<String>,
     /// Backups that were deleted on purpose since this was last asked.
     retired: BTreeSet<Name>,
 }
@@ -135,9 +137,18 @@ impl Snapshot {
         missing
     }
 
-    /// Whether everything of a kind is here: an object that is not does not exist.
-    pub(super) fn is_whole(&self, kind: Kind) -> bool {
-        matches!(self.state(kind), KindState::Synced | KindState::Absent)
+    /// Whether everything of a kind in a namespace is here: an object that is not does not exist.
+    pub(super) fn is_whole(&self, kind: Kind, namespace: &str) -> bool {
+        match self.state(kind) {
+            KindState::Absent => true,
+            KindState::Synced => self.namespaces.is_empty() || self.namespaces.contains(namespace),
+            KindState::Unseen | KindState::Failed(_) => false,
+        }
+    }
+
+    /// Says in which namespaces objects are read; all when there is none.
+    pub fn set_namespaces(&mut self, namespaces: BTreeSet<String>) {
+        self.namespaces = namespaces;
     }
 
     /// Says how much of a kind is known.

@@ -231,7 +231,7 @@ fn source<'a>(object: &Object, flux: &Flux, at: &At<'a>) -> Result<&'a Flux, Jud
         return Err(Judgement::new(Reason::RelatedUnseen, text));
     };
     let Some(found) = at.related.get(kind, &reference.namespace, &reference.name) else {
-        return Err(if at.related.is_whole(kind) {
+        return Err(if at.related.is_whole(kind, &reference.namespace) {
             Judgement::new(Reason::SourceMissing, format!("its source {name} does not exist"))
         } else {
             Judgement::new(Reason::RelatedUnseen, format!("its source {name} was not looked at"))

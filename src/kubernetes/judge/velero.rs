@@ -77,8 +77,9 @@ fn other_writer<'a>(object: &Object, location: &Location, at: &At<'a>) -> Option
     })
 }
 
-fn all_seen(kind: Kind, at: &At<'_>) -> bool {
-    at.related.is_whole(kind)
+/// Whether all of a kind is known beside an object.
+fn all_seen(kind: Kind, beside: &Object, at: &At<'_>) -> bool {
+    at.related.is_whole(kind, &beside.namespace)
 }
 
 /// What is wrong with the location that is used, as it was judged; `None` when it is well.
@@ -212,7 +213,7 @@ pub(super) fn backup(object: &Object, backup: &Backup, at: &At<'_>) -> Judgement
         None => {
             let trouble = match location {
                 Some(location) => location_trouble(location, at.judge(location)),
-                None if all_seen(Kind::BackupStorageLocation, at) => {
+                None if all_seen(Kind::BackupStorageLocation, object, at) => {
                     Some(location_missing(backup.location.as_deref()))
                 }
                 None => {
@@ -291,7 +292,7 @@ pub(super) fn schedule(object: &Object, schedule: &Schedule, at: &At<'_>) -> Jud
                 }
             }
         }
-        None if all_seen(Kind::BackupStorageLocation, at) => location_missing(name),
+        None if all_seen(Kind::BackupStorageLocation, object, at) => location_missing(name),
         None => {
             let text =
                 "its BackupStorageLocation was not looked at, so nothing says that the Velero server lives";
@@ -344,7 +345,7 @@ fn runs(object: &Object, schedule: &Schedule, due: &Due, interval: SignedDuratio
             "it has not been due yet and has submitted no backup: status.lastBackup is absent",
         );
     }
-    last_backups(&made, busy.is_some(), at.limits.rpo_of(object, interval), at)
+    last_backups(object, &made, busy.is_some(), at.limits.rpo_of(object, interval), at)
 }
 
 type Made<'a> = Vec<(&'a Object, Judgement)>;
@@ -367,7 +368,13 @@ fn made_by<'a>(object: &'a Object, at: &At<'a>) -> Made<'a> {
 }
 
 /// That a schedule submits backups says nothing of their success.
-fn last_backups(made: &Made<'_>, busy: bool, rpo: Option<SignedDuration>, at: &At<'_>) -> Judgement {
+fn last_backups(
+    object: &Object,
+    made: &Made<'_>,
+    busy: bool,
+    rpo: Option<SignedDuration>,
+    at: &At<'_>,
+) -> Judgement {
     let phase = |o: &Object| match &o.detail {
         Detail::Backup(b) => progress(b.phase.as_deref()),
         _ => None,
@@ -396,7 +403,7 @@ fn last_backups(made: &Made<'_>, busy: bool, rpo: Option<SignedDuration>, at: &A
     });
     match newest.max() {
         None if busy => Judgement::new(Reason::Running, "its first backup runs"),
-        None if !all_seen(Kind::Backup, at) => {
+        None if !all_seen(Kind::Backup, object, at) => {
             Judgement::new(Reason::RelatedUnseen, "its Backups were not looked at")
         }
         None => Judgement::new(Reason::NoCompletedBackup, "it ran, and there is no completed backup of it"),
