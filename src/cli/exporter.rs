@@ -30,10 +30,11 @@ pub(super) struct Exporter {
     #[arg(long, value_name = "NAME", env = "SWITCHYARD_RUNNER_CLUSTER")]
     runner_cluster: Option<ClusterName>,
     /// A context of the kubeconfig, and its cluster's name where that is another one. May be given several times:
-    /// one process reads all of them. Without it, the cluster that this process runs in.
+    /// one process reads all of them. Without it, the current context of --kubeconfig or, outside a pod, of KUBECONFIG;
+    /// otherwise the cluster that this process runs in.
     #[arg(long = "context", value_name = "CONTEXT[=NAME]")]
     contexts: Vec<Context>,
-    /// The kubeconfig; by default what KUBECONFIG names, or the one in the home directory.
+    /// The kubeconfig. With --context it is by default what KUBECONFIG names, or the one in the home directory.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Read Velero, Argo CD and Flux objects of this namespace only. May be given several times.
