@@ -151,11 +151,13 @@ fn velero(kind: &str, namespace: &str, name: &str, spec: &Value, status: &Value)
     json!({ "apiVersion": "velero.io/v1", "kind": kind, "metadata": metadata, "spec": spec, "status": status })
 }
 
-fn location(namespace: &str, mode: &str) -> Value {
+fn location(namespace: &str, mode: &str, phase: &str) -> Value {
     let spec = json!({
         "provider": "aws", "accessMode": mode, "default": true, "objectStorage": { "bucket": "dr", "prefix": "rnd" },
     });
-    velero("BackupStorageLocation", namespace, "default", &spec, &json!({ "phase": "Available" }))
+    let now = ago(0);
+    let status = json!({ "phase": phase, "lastValidationTime": now, "lastSyncedTime": now });
+    velero("BackupStorageLocation", namespace, "default", &spec, &status)
 }
 
 fn backup(namespace: &str, schedule: &str, began: &str) -> Value {
@@ -177,7 +179,7 @@ async fn a_standby_goes_by_the_schedules_of_the_active_cluster_and_moves_when_th
     let ahead = (Live::clock() + SignedDuration::from_secs(60)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     for (namespace, mode) in [("velero-blue", "ReadWrite"), ("velero-green", "ReadOnly")] {
         kubernetes.namespace(namespace).await.unwrap();
-        kubernetes.apply(&location(namespace, mode)).await.unwrap();
+        kubernetes.apply(&location(namespace, mode, "Available")).await.unwrap();
     }
     for object in [
         velero("Schedule", "velero-blue", "weekly", &weekly, &json!({ "phase": "Enabled" })),
@@ -191,9 +193,10 @@ async fn a_standby_goes_by_the_schedules_of_the_active_cluster_and_moves_when_th
         kubernetes.apply(&object).await.unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
-    let more = ["--namespace", "velero-blue"];
+    // Nobody looks at the locations: what was said of them at the start stands.
+    let more = ["--namespace", "velero-blue", "--velero-validation", "1h"];
     let mut of_blue = exporter(&binary, &kubernetes, "blue", &more, dir.path()).await;
-    let more = ["--namespace", "velero-green"];
+    let more = ["--namespace", "velero-green", "--velero-validation", "1h"];
     let of_green = exporter(&binary, &kubernetes, "green", &more, dir.path()).await;
 
     let settings = json!({ "fleets": { FLEET: { "require": { "backups": true } } } });
@@ -214,6 +217,12 @@ async fn a_standby_goes_by_the_schedules_of_the_active_cluster_and_moves_when_th
     let wanted = "Velero schedules without a backup young enough (0 wanted): 1.00";
     assert!(told.stdout.contains(wanted), "{told:?}");
     kubernetes.apply(&backup("velero-green", "weekly", &ago(50))).await.unwrap();
+    target_able(&scene, true).await;
+
+    // Young, and out of reach.
+    kubernetes.apply(&location("velero-green", "ReadOnly", "Unavailable")).await.unwrap();
+    target_able(&scene, false).await;
+    kubernetes.apply(&location("velero-green", "ReadOnly", "Available")).await.unwrap();
     target_able(&scene, true).await;
 
     // What blue said is kept when nobody can ask it any more, and the fleet moves.
