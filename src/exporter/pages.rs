@@ -37,7 +37,7 @@ async fn landing() -> Html<&'static str> {
 
 async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Response {
     let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    match shown.page.show(accept) {
+    match shown.page.show(accept).await {
         Ok((kind, body)) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written.\n").into_response(),
     }

@@ -78,6 +78,11 @@ impl Access {
         [&self.reads, &self.actions].into_iter().flatten().any(|token| carries(headers, token))
     }
 
+    /// Whether the request carries the token to act.
+    pub(super) fn may_act(&self, headers: &HeaderMap) -> bool {
+        self.actions.as_ref().is_some_and(|token| carries(headers, token))
+    }
+
     /// Whether a token is that of something else, too, as after a rotation gone wrong: then it opens neither the webhook
     /// nor actions.
     fn is_shared(&self, token: &Token) -> bool {

@@ -156,7 +156,7 @@ async fn believed(
             bad("`expected_holders` is missing: name for every fleet the cluster that holds it, as you believe, or \
                  null for nobody, such as {\"rnd\": \"blue\"}; /api/v1/holders answers in this form.")
         })?;
-        let now = reads::held(server).await?;
+        let now = reads::held(server, &server.store).await?;
         let missing = now.0.keys().filter(|fleet| !expected.0.contains_key(*fleet));
         let more = expected.0.keys().filter(|fleet| !now.0.contains_key(*fleet));
         let wrong: Vec<String> = missing

@@ -1,6 +1,9 @@
 //! The documentation of this very version, so that the address of a gate or an alert is one that somebody can open at night.
 
+use std::sync::OnceLock;
+
 use axum::{
+    body::Bytes,
     extract::Path,
     http::StatusCode,
     response::{Html, IntoResponse, Response},
@@ -38,8 +41,10 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
      vertical-align:top;padding:.2em .6em;border-bottom:1px solid #ccc}:target{background:#ffd}</style>\n";
 
 pub(super) async fn page(Path(name): Path<String>) -> Response {
-    match PAGES.iter().find(|(page, _)| *page == name) {
-        Some((_, text)) => Html(render(text)).into_response(),
+    // Each is made once, however many ask.
+    static MADE: [OnceLock<Bytes>; PAGES.len()] = [const { OnceLock::new() }; PAGES.len()];
+    match PAGES.iter().zip(&MADE).find(|((page, _), _)| *page == name) {
+        Some(((_, text), made)) => Html(made.get_or_init(|| render(text).into()).clone()).into_response(),
         None => Problem::new(StatusCode::NOT_FOUND, "There is no such page.").into_response(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod actions;
+mod crowd;
 mod docs;
 mod problem;
 mod reads;
@@ -71,6 +72,8 @@ impl Server {
             .route("/api/v1/history", get(reads::history))
             .route("/api/v1/leader", get(reads::leader))
             .route("/api/v1/requests/{request}", get(reads::request))
+            // Judged after the credential: the layer added last comes first.
+            .route_layer(axum::middleware::from_fn_with_state(crowd::Places::new(&self), crowd::admit))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::reads));
         let actions = Router::new()
             .route("/api/v1/fleets/{fleet}/switch", post(actions::switch))
@@ -82,7 +85,7 @@ impl Server {
             .route("/api/v1/fleets/{fleet}/ack", post(actions::ack))
             .route("/api/v1/pause", post(actions::pause_all))
             .route("/api/v1/resume", post(actions::resume_all))
-            // Judged after the credential: the layer added last comes first.
+            // As above.
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::leader))
             .route("/-/reload", post(reload).put(reload))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), access::actions));
@@ -142,13 +145,13 @@ async fn landing(State(server): State<Server>) -> Html<String> {
 }
 
 async fn metrics(State(server): State<Server>, headers: HeaderMap) -> Response {
-    show(server.metrics.page(), &headers)
+    show(server.metrics.page(), &headers).await
 }
 
 /// A page of metrics as the answer to a scrape, in the format that it accepts.
-pub fn show(page: &Page, headers: &HeaderMap) -> Response {
+pub async fn show(page: &Page, headers: &HeaderMap) -> Response {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok());
-    match page.show(accepts) {
+    match page.show(accepts).await {
         Ok((kind, body)) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
         Err(_) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The metrics could not be written.")
             .into_response(),

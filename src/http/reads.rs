@@ -17,7 +17,7 @@ use crate::{
     },
     plan::Plan,
     status::{FleetStatus, Status},
-    store::{HistoryEntry, RequestRecord},
+    store::{HistoryEntry, RequestRecord, Store},
 };
 
 /// The most entries of history in one answer.
@@ -111,15 +111,15 @@ pub(super) fn configured(server: &Server, fleet: &str) -> Result<Fleet, Problem>
 
 /// Who holds every fleet that is configured, as decided: what actions are compared with. Nobody holds a fleet that no pass has
 /// seen yet.
-pub(super) async fn held(server: &Server) -> Result<Holders, Problem> {
-    let Holders(mut decided) = server.store.holders().await?;
+pub(super) async fn held(server: &Server, store: &Store) -> Result<Holders, Problem> {
+    let Holders(mut decided) = store.holders().await?;
     let topology = server.topology.borrow().clone();
     let holder = |name: &FleetName| (name.clone(), decided.remove(name).flatten());
     Ok(Holders(topology.fleets.keys().map(holder).collect()))
 }
 
 pub(super) async fn holders(State(server): State<Server>) -> Result<Json<Holders>, Problem> {
-    held(&server).await.map(Json)
+    held(&server, &server.store.to_show()).await.map(Json)
 }
 
 fn pick<T>(
@@ -196,7 +196,7 @@ pub(super) async fn history(
         let detail = format!("limit is {limit}; it must be from 1 to {HISTORY_LIMIT}.");
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
-    let entries = server.store.history(fleet.as_ref(), limit).await?;
+    let entries = server.store.to_show().history(fleet.as_ref(), limit).await?;
     // A fleet that is not configured any more has its history all the same.
     match fleet {
         Some(name)
@@ -220,7 +220,7 @@ pub(super) async fn request(
     Path(request): Path<String>,
 ) -> Result<Json<RequestRecord>, Problem> {
     let found = match request.parse() {
-        Ok(id) => server.store.request(id).await?,
+        Ok(id) => server.store.to_show().request(id).await?,
         Err(_) => None,
     };
     found

@@ -80,6 +80,8 @@ pub struct Metrics {
     pub webhook_requests: Family<Code, Counter>,
     /// From the request's arrival to its answer.
     pub webhook_duration: Histogram,
+    /// Reads of the API that were refused because too many others were being answered.
+    pub reads_refused: Counter,
     /// Alerts by action and what became of them.
     pub alerts_received: Family<AlertLabels, Counter>,
     /// Decisions by outcome and gate.
@@ -134,6 +136,7 @@ impl Metrics {
         let metrics = Self {
             webhook_requests: Family::default(),
             webhook_duration: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            reads_refused: Counter::default(),
             alerts_received: Family::default(),
             decisions: Family::default(),
             requests: Family::default(),
@@ -175,6 +178,11 @@ impl Metrics {
             "Time from a webhook request's arrival to its answer",
             seconds(),
             self.webhook_duration.clone(),
+        );
+        r.register(
+            "reads_refused",
+            "Reads of the API that were refused because too many others were being answered",
+            self.reads_refused.clone(),
         );
         r.register(
             "alerts_received",

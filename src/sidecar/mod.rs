@@ -169,7 +169,7 @@ impl Sidecar {
             web.register(ours);
         });
         Router::new()
-            .route("/metrics", get(async move |headers: HeaderMap| show(&page, &headers)))
+            .route("/metrics", get(async move |headers: HeaderMap| show(&page, &headers).await))
             .route("/drain", post(drain))
             .route("/-/healthy", get(|| async { "The sidecar is healthy.\n" }))
             .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.") })

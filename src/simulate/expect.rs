@@ -78,9 +78,9 @@ impl Player<'_> {
                 let plan = format!("{}\n{plan}", told.sentence);
                 (plan.contains(text) != *there).then(|| plan.trim_end().replace('\n', " |"))
             }
-            Claim::Metric(series, wanted) => match self.metrics.page().show([]) {
+            Claim::Metric(series, wanted) => match self.metrics.page().write(false) {
                 Err(_) => Some("the metrics cannot be written".to_owned()),
-                Ok((_, page)) => {
+                Ok(page) => {
                     let of =
                         |line: &str| line.strip_prefix(series.as_str())?.strip_prefix(' ').map(str::to_owned);
                     match page.lines().find_map(of) {

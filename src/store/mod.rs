@@ -56,6 +56,7 @@ use writer::{Hold, Writer, in_time};
 pub struct Store {
     writer: Writer,
     read: AnyPool,
+    show: AnyPool,
     patience: Option<Duration>,
     /// The term on whose behalf it writes; that of the moment when there is none.
     pinned: Option<Epoch>,
@@ -83,8 +84,8 @@ impl Store {
             let (pools, lease, lock) = schema::open(url, holder).await?;
             (pools, lease, Hold::File(lock))
         };
-        let (read, patience) = (pools.read.clone(), pools.patience);
-        Ok(Self { writer: Writer::start(pools, lease, hold), read, patience, pinned: None })
+        let (read, show, patience) = (pools.read.clone(), pools.show.clone(), pools.patience);
+        Ok(Self { writer: Writer::start(pools, lease, hold), read, show, patience, pinned: None })
     }
 
     /// Who leads.
@@ -96,6 +97,13 @@ impl Store {
     #[must_use]
     pub fn pinned(&self, term: Term) -> Self {
         Self { pinned: Some(term.epoch), ..self.clone() }
+    }
+
+    /// The same store, for what is shown to whoever asks: its reads have connections of their own, and however many there
+    /// are, the loop and people's actions wait for none of them.
+    #[must_use]
+    pub fn to_show(&self) -> Self {
+        Self { read: self.show.clone(), ..self.clone() }
     }
 
     /// Whether this process could open the store of `url`, without opening it or leaving anything behind.

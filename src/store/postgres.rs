@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     Error, Holder,
     lease::{Keeper, Kept, Lease},
-    schema::{READERS, migrator},
+    schema::{READERS, SHOWERS, migrator},
     writer::Pools,
 };
 
@@ -56,9 +56,10 @@ pub(super) async fn open(url: &str, holder: &Holder, term: Duration) -> Result<(
     // One moment for all that a read looks at.
     let one_moment = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
     let read = connect(READERS, one_moment).await?;
+    let show = connect(SHOWERS, one_moment).await?;
     let lease = connect(1, "").await?;
     let (lease, kept) = Keeper::start(lease, holder.name(), term);
-    Ok((Pools { write, read, patience: Some(patience), file: false }, lease, kept))
+    Ok((Pools { write, read, show, patience: Some(patience), file: false }, lease, kept))
 }
 
 /// Whether the database lets us in, and has the tables or lets us make them. Changes nothing.

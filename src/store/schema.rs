@@ -22,7 +22,10 @@ use super::{
     writer::Pools,
 };
 
+/// Connections for the reads of the loop and of people's actions.
 pub(super) const READERS: u32 = 4;
+/// Connections for what is shown to whoever asks.
+pub(super) const SHOWERS: u32 = 2;
 
 // FULL: a commit is on the disk, not only with the operating system, before anybody is told.
 const WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -42,9 +45,10 @@ pub(super) async fn open(url: &str, holder: &Holder) -> Result<(Pools, Lease, Lo
     }
     migrator().run(&write).await.map_err(|error| Error::Migrate(Arc::new(error)))?;
     let read = pool(&options, READERS, READER).await?;
+    let show = pool(&options, SHOWERS, READER).await?;
     let name = holder.name();
     let epoch = next_epoch(&mut *write.acquire().await?, &name, holder.now).await?;
-    Ok((Pools { write, read, patience: None, file: true }, Lease::alone(epoch, &name), lock))
+    Ok((Pools { write, read, show, patience: None, file: true }, Lease::alone(epoch, &name), lock))
 }
 
 /// Brings the write-ahead log into the database file, so that a copy of the file alone is whole.
@@ -153,7 +157,9 @@ mod tests {
             let value: i64 = sqlx::query_scalar(pragma).fetch_one(&pools.write).await.unwrap();
             assert_eq!(value, expected, "{pragma}");
         }
-        assert!(sqlx::query("DELETE FROM sequence").execute(&pools.read).await.is_err());
-        sqlx::query("SELECT * FROM history").fetch_all(&pools.read).await.unwrap();
+        for reads in [&pools.read, &pools.show] {
+            assert!(sqlx::query("DELETE FROM sequence").execute(reads).await.is_err());
+            sqlx::query("SELECT * FROM history").fetch_all(reads).await.unwrap();
+        }
     }
 }

@@ -231,11 +231,12 @@ impl Writer {
     }
 }
 
-/// The connections: one that writes, some that read.
+/// The connections: one that writes, some that read, and others that read for whoever asks.
 #[derive(Debug, Clone)]
 pub(super) struct Pools {
     pub(super) write: AnyPool,
     pub(super) read: AnyPool,
+    pub(super) show: AnyPool,
     /// How long the database may take; none for a file.
     pub(super) patience: Option<Duration>,
     /// A file that this process has for itself.
@@ -364,6 +365,7 @@ async fn begin(conn: &mut AnyConnection) -> Result<(Transaction<'_, Any>, Curren
 
 async fn finish(pools: &Pools) -> Result<(), Error> {
     // Readers hold back the checkpoint, so they go first.
+    pools.show.close().await;
     pools.read.close().await;
     let result = if pools.file { super::schema::checkpoint(&pools.write).await } else { Ok(()) };
     pools.write.close().await;

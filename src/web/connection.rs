@@ -150,9 +150,15 @@ impl Drop for InFlight {
     }
 }
 
+/// What of an answer is handed over at once. HTTP/2 takes all that it is given as soon as the client takes a single byte, and
+/// keeps it; a client that goes on to take the rest slowly, or never, would not be noticed.
+const PIECE: usize = 4 << 10;
+
 /// An answer's body that keeps its request in flight.
 pub(super) struct Answer {
     body: Body,
+    /// Of the last frame, what is not yet handed over.
+    rest: Bytes,
     number: u64,
     in_flight: InFlight,
 }
@@ -166,7 +172,7 @@ impl Answer {
             waiting.insert(number, state.now());
             number
         };
-        Self { body, number, in_flight }
+        Self { body, rest: Bytes::new(), number, in_flight }
     }
 }
 
@@ -187,15 +193,31 @@ impl HttpBody for Answer {
         // It is asked for when the other side can take some of it.
         let state = &self.in_flight.0;
         state.waiting().insert(self.number, state.now());
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                other => return other,
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+        let piece = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 

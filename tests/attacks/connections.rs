@@ -60,7 +60,7 @@ pub(crate) async fn keeps_its_period(stage: &Stage) {
     assert_eq!(stage.metric("switchyard_periods_missed_total", &[]).await, Some(0.0));
 }
 
-async fn passes(stage: &Stage) -> f64 {
+pub(crate) async fn passes(stage: &Stage) -> f64 {
     stage.metric("switchyard_passes_total", &[]).await.unwrap()
 }
 

@@ -5,6 +5,7 @@
 
 mod connections;
 mod protocols;
+mod reads;
 #[path = "../serve/stage.rs"]
 #[expect(dead_code, reason = "most of it is for the tests of all else that the program serves")]
 mod stage;

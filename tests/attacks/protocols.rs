@@ -14,19 +14,19 @@ use crate::{
     stage::Stage,
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// `GET /metrics` with the indexed fields of HPACK.
-fn get(stream: u32, flags: u8) -> Vec<u8> {
-    let mut block = vec![0x82, 0x86, 0x41, 1, b'x', 0x04, 8];
-    block.extend_from_slice(b"/metrics");
+/// `GET PATH` with the indexed fields of HPACK.
+pub(crate) fn get(path: &str, stream: u32, flags: u8) -> Vec<u8> {
+    let length = u8::try_from(path.len()).unwrap();
+    let block = [&[0x82, 0x86, 0x41, 1, b'x', 0x04, length], path.as_bytes()].concat();
     frame(1, flags, stream, &block)
 }
 
@@ -34,7 +34,7 @@ fn reset(stream: u32) -> Vec<u8> {
     frame(3, 0, stream, &8_u32.to_be_bytes())
 }
 
-fn settings(window: u32) -> Vec<u8> {
+pub(crate) fn settings(window: u32) -> Vec<u8> {
     frame(4, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat())
 }
 
@@ -75,10 +75,10 @@ async fn floods_of_http2_frames_keep_nobody_out() {
     let all = END_STREAM | END_HEADERS;
     let mut attack = JoinSet::new();
     // Rapid reset; more streams than are allowed; headers without an end; pings and settings that want answers.
-    flood(&mut attack, &stage, 65_535, move |number| [get(number, all), reset(number)].concat());
-    flood(&mut attack, &stage, 65_535, move |number| get(number, END_HEADERS));
+    flood(&mut attack, &stage, 65_535, move |number| [get("/metrics", number, all), reset(number)].concat());
+    flood(&mut attack, &stage, 65_535, move |number| get("/metrics", number, END_HEADERS));
     flood(&mut attack, &stage, 65_535, move |number| match number {
-        1 => get(1, END_STREAM),
+        1 => get("/metrics", 1, END_STREAM),
         _ => frame(9, 0, 1, &[0x40, 1, b'a', 1, b'b'].repeat(100)),
     });
     flood(&mut attack, &stage, 65_535, |_| frame(6, 0, 0, &[0; 8]));
@@ -90,26 +90,29 @@ async fn floods_of_http2_frames_keep_nobody_out() {
     goes_on(&stage, "after").await;
 }
 
-/// A window of nothing lets every answer wait for ever, while the connection itself is as lively as can be.
+/// A window of nothing, or of a byte, lets every answer wait for ever, while the connection itself is as lively as can be.
 #[tokio::test]
 async fn who_gives_its_answers_no_window_is_cut_off_and_keeps_no_place() {
     let stage = victim().await;
     let _process = stage.serve_clear(&["--web.max-connections=8", "--web.slow-timeout=2s"]).await;
-    let ask = async || {
+    let ask = async |window| {
         let mut stream = connect(&stage).await;
-        let asked: Vec<u8> = (0..50).flat_map(|n| get(2 * n + 1, END_STREAM | END_HEADERS)).collect();
-        stream.write_all(&[PREFACE, &settings(0), &asked].concat()).await.unwrap();
+        let asked = (0..50).flat_map(|n| get("/metrics", 2 * n + 1, END_STREAM | END_HEADERS));
+        let asked: Vec<u8> = asked.collect();
+        stream.write_all(&[PREFACE, &settings(window), &asked].concat()).await.unwrap();
         stream
     };
-    let mut held = ask().await;
-    closed_until(&stage, "slow_response", 1.0).await;
-    let mut rest = Vec::new();
-    let _ = timeout(PATIENCE, held.read_to_end(&mut rest)).await.expect("it is closed");
+    for (window, cut_off) in [(0, 1.0), (1, 2.0)] {
+        let mut held = ask(window).await;
+        closed_until(&stage, "slow_response", cut_off).await;
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, held.read_to_end(&mut rest)).await.expect("it is closed");
+    }
 
     // More of them than there are places.
     let mut many = Vec::new();
-    for _ in 0..24 {
-        many.push(ask().await);
+    for n in 0..24 {
+        many.push(ask(n % 2).await);
     }
     keeps_its_period(&stage).await;
 }
