@@ -9,12 +9,12 @@ use std::{
 use futures::future::join_all;
 use secrecy::ExposeSecret as _;
 
-use super::{Check, Exit, OutputFormat, load, say};
+use super::{Check, Exit, OutputFormat, load, say, say_json};
 use crate::{
     app::setup,
     config::{Config, Problems},
     gitlab::Wanted,
-    model::{Asked, Finding, PoolSelector, Question, RecordSet, Severity},
+    model::{Asked, Finding, PoolSelector, Question, RecordSet, Severity, one_line},
     store::Store,
     web::Security,
 };
@@ -48,7 +48,7 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
                     .into_iter()
                     .map(|p| about(p.path, Finding::new(Severity::Error, p.wrong, p.mend)))
                     .collect();
-                say(&serde_json::json!(found).to_string());
+                say_json(&serde_json::json!(found).to_string());
             } else {
                 let lines = problems.0.iter().map(|p| format!("ERROR   {p}\n"));
                 say(&format!("{}{}", lines.collect::<String>(), counted(problems.0.len(), "error")));
@@ -73,7 +73,7 @@ pub(super) async fn check(config_file: &Path, args: &Check) -> Exit {
     let count = |severity| found.iter().filter(|f| f.finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     match args.output.output {
-        OutputFormat::Json => say(&serde_json::json!(found).to_string()),
+        OutputFormat::Json => say_json(&serde_json::json!(found).to_string()),
         OutputFormat::Table => {
             let lines: String = found.iter().map(|about| line(about) + "\n").collect();
             say(&format!(
@@ -98,7 +98,7 @@ fn line(About { path, finding }: &About) -> String {
         Severity::Error => "ERROR  ",
     };
     let mend = if finding.mend.is_empty() { String::new() } else { format!("; {}", finding.mend) };
-    format!("{word} {path}: {}{mend}", finding.what)
+    format!("{word} {}", one_line(&format!("{path}: {}{mend}", finding.what)))
 }
 
 /// Whether the store can be written. That a running Switchyard has it is as it should be.

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{
     Ack, Answer, Command, Exit, Failback, History, OutputFormat, Pause, Planned, Read, Remote, Resume,
-    Switch, Watch, Which, Why, complain, load, remark, say, show, watch,
+    Switch, Watch, Which, Why, complain, load, remark, say, say_json, show, watch,
 };
-use crate::config::WebClient;
+use crate::{config::WebClient, model::one_line};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Less than all, so that a server that is not there is told from one that does not answer.
@@ -80,7 +80,7 @@ impl Failure {
         };
         if output == OutputFormat::Json {
             let problem = problem.unwrap_or_else(|| json!({"title": "Failed", "detail": text}));
-            say(&format!("{problem:#}"));
+            say_json(&problem);
         }
         complain(&text);
         exit
@@ -263,7 +263,9 @@ impl Client {
         if status.is_success() {
             return Ok(value);
         }
-        let Some(detail) = value.get("detail").and_then(Value::as_str).map(str::to_owned) else {
+        let Some(detail) =
+            value.get("detail").and_then(Value::as_str).map(|detail| one_line(detail).into_owned())
+        else {
             return Err(failed(format!("{url} answered {status}, and not as a Switchyard does"), None));
         };
         let held = value.get("outcome").and_then(Value::as_str).is_some_and(|o| o.starts_with("held:"));
@@ -286,7 +288,7 @@ impl Client {
 
     pub(super) fn print(&self, value: &Value, table: impl Fn(&Value) -> String) {
         match self.output {
-            OutputFormat::Json => say(&format!("{value:#}")),
+            OutputFormat::Json => say_json(value),
             OutputFormat::Table => say(&table(value)),
         }
     }
@@ -309,7 +311,7 @@ async fn read(
 }
 
 pub(super) fn sentence(answer: &Value) -> String {
-    answer.get("sentence").and_then(Value::as_str).unwrap_or_default().to_owned()
+    show::text(answer, "sentence").into_owned()
 }
 
 async fn ack(

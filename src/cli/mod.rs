@@ -19,7 +19,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::{
     app,
     config::{self, Config},
-    model::SignedDuration,
+    model::{SignedDuration, lines},
     telemetry,
     transport::chain,
     web,
@@ -433,17 +433,27 @@ fn ended(ended: Result<(), app::Error>) -> Exit {
 
 #[expect(clippy::print_stderr, reason = "a command's complaint goes to standard error")]
 fn complain(text: &str) {
-    eprintln!("switchyard: {text}");
+    eprintln!("switchyard: {}", lines(text));
 }
 
 /// What a person should see beside the answer.
 #[expect(clippy::print_stderr, reason = "standard output is for the answer")]
 fn remark(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", lines(text));
+}
+
+/// Says it to people. Whoever wrote what is shown must not reach their terminal with it.
+fn say(text: &str) {
+    print(&lines(text));
+}
+
+/// Says it to programs.
+fn say_json(value: &impl std::fmt::Display) {
+    print(&format!("{value:#}"));
 }
 
 /// A reader that went away, such as `head`, has read enough.
-fn say(text: &str) {
+fn print(text: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }

@@ -1,18 +1,25 @@
 //! The API's answers for people.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
+use crate::model::one_line;
+
+/// A text of the answer, on its line.
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> Cow<'a, str> {
+    one_line(value.get(key).and_then(Value::as_str).unwrap_or_default())
 }
 
-/// Columns as wide as their widest cell; the last one is not padded.
+/// Columns as wide as their widest cell; the last one is not padded. A cell stays on its line.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> =
+        rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         for (i, cell) in row.iter().enumerate() {
             let pad = if i + 1 == row.len() { 0 } else { widths[i] + 2 - cell.chars().count() };
             out.push_str(cell);
@@ -25,8 +32,8 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 
 /// What a pass came to, and what else a person should know.
 pub(super) fn head(fleet: &Value) -> Vec<String> {
-    let mut head = vec![text(fleet, "sentence").to_owned()];
-    head.extend(warnings(fleet).map(|warning| format!("warning: {warning}")));
+    let mut head = vec![text(fleet, "sentence").into_owned()];
+    head.extend(warnings(fleet).map(|warning| format!("warning: {}", one_line(warning))));
     head
 }
 
@@ -39,7 +46,7 @@ pub(super) fn plan(fleets: &[Value]) -> String {
     fleets
         .iter()
         .map(|fleet| {
-            let plan = text(fleet, "text");
+            let plan = fleet.get("text").and_then(Value::as_str).unwrap_or_default();
             let plan = if plan.is_empty() { "nothing is decided yet\n" } else { plan };
             format!("{}\n{plan}", head(fleet).join("\n"))
         })
@@ -60,7 +67,11 @@ pub(super) fn explain(fleets: &[Value]) -> String {
                     (false, true) => "idle",
                     (false, false) => "CLOSED",
                 };
-                rows.push(vec![format!("  {verdict}"), text(gate, "gate").into(), text(gate, "saw").into()]);
+                rows.push(vec![
+                    format!("  {verdict}"),
+                    text(gate, "gate").into_owned(),
+                    text(gate, "saw").into_owned(),
+                ]);
                 if let Some(query) = gate.get("query").and_then(Value::as_str) {
                     rows.push(vec![String::new(), String::new(), format!("asked: {query}")]);
                 }
@@ -91,7 +102,8 @@ pub(super) fn explain(fleets: &[Value]) -> String {
 /// Where the page of each gate is, of those that are open, too.
 fn pages(fleet: &Value) -> String {
     let gates = fleet.get("gates").and_then(Value::as_array).into_iter().flatten();
-    let mut pages = gates.filter_map(|gate| text(gate, "runbook").strip_suffix(text(gate, "gate")));
+    let mut pages =
+        gates.filter_map(|gate| text(gate, "runbook").strip_suffix(&*text(gate, "gate")).map(str::to_owned));
     pages.next().map(|page| format!("what each gate asks, and what to do: {page}GATE\n")).unwrap_or_default()
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use url::Url;
 
-use super::{Exit, OutputFormat, chain, complain, ended, say};
+use super::{Exit, OutputFormat, chain, complain, ended, say, say_json};
 use crate::{
     app, clock,
     metrics::WebMetrics,
@@ -144,7 +144,7 @@ pub(super) async fn probe(args: Probe) -> Exit {
     };
     match args.output.output {
         OutputFormat::Table => say(&format!("{}: {}", judgement.state, judgement.sentence)),
-        OutputFormat::Json => say(&serde_json::json!(judgement).to_string()),
+        OutputFormat::Json => say_json(&serde_json::json!(judgement).to_string()),
     }
     let yes = match args.aspect {
         Asked::Live => judgement.state.live(),

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Exit, Output, OutputFormat, chain, complain, say};
+use super::{Exit, Output, OutputFormat, chain, complain, say, say_json};
 use crate::{decide, simulate};
 
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ pub(super) async fn simulate(args: Simulate) -> Exit {
     match args.output.output {
         OutputFormat::Table => say(&report.to_string()),
         OutputFormat::Json => match serde_json::to_string_pretty(&report) {
-            Ok(text) => say(&text),
+            Ok(text) => say_json(&text),
             Err(error) => {
                 complain(&chain(&error));
                 return Exit::Failed;

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Exit, Output, OutputFormat, complain, judging::Judging, say, show};
+use super::{Exit, Output, OutputFormat, complain, judging::Judging, say, say_json, show};
 use crate::{
     kubernetes::{Found, Judgement, Kind, KindState, Object, Snapshot, Verdict as Word, judge},
     model::Timestamp,
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Verdict) -> Exit {
         return nothing(args, "there is nothing to judge");
     }
     match args.output.output {
-        OutputFormat::Json => say(&Value::from_iter(judged.iter().map(as_json)).to_string()),
+        OutputFormat::Json => say_json(&Value::from_iter(judged.iter().map(as_json)).to_string()),
         OutputFormat::Table => say(&table(&judged, at)),
     }
     if judged.iter().all(|(_, j)| j.verdict == Word::Healthy) { Exit::Done } else { Exit::Failed }
@@ -110,7 +110,7 @@ fn missing(snapshot: &Snapshot, partial: bool) {
 /// Nothing could be judged.
 fn nothing(args: &Verdict, why: &str) -> Exit {
     if args.output.output == OutputFormat::Json {
-        say(&format!("{:#}", json!({"title": "Failed", "detail": why})));
+        say_json(&json!({"title": "Failed", "detail": why}));
     }
     complain(why);
     Exit::Usage

@@ -13,6 +13,7 @@ use super::{
     client::{Client, Failure, sentence},
     show,
 };
+use crate::model::one_line;
 
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -33,22 +34,23 @@ impl Screen {
 
     /// Shows how far it is; time alone is no change worth a line of its own.
     fn show(&mut self, what: &str, seconds: f64) {
+        let what = one_line(what);
         let mut out = std::io::stderr();
         if self.live {
             // In one piece, the time first: a line that is too long is cut off at the edge and not wrapped.
             let line = format!("\r\x1b[?7l  {seconds:.0} s  {what}\x1b[K\x1b[?7h");
             let _ = out.write_all(line.as_bytes());
             let _ = out.flush();
-        } else if self.shown != what {
+        } else if self.shown != *what {
             let _ = writeln!(out, "  {what}, {seconds:.1} s");
         }
-        what.clone_into(&mut self.shown);
+        self.shown = what.into_owned();
     }
 
     /// Says something beside how far it is, which is shown anew afterwards.
     fn remark(&mut self, what: &str) {
         let before = if self.live && !self.shown.is_empty() { "\n" } else { "" };
-        let _ = writeln!(std::io::stderr(), "{before}  {what}");
+        let _ = writeln!(std::io::stderr(), "{before}  {}", one_line(what));
         self.shown.clear();
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     decide::Outcome,
     model::{
         ClusterName, Consent, Fleet, FleetName, Gate, Generation, Holders, Override, OverrideKind,
-        SignedDuration, Timestamp,
+        SignedDuration, Timestamp, is_control,
     },
     status::Answer,
     store::{self, Event, NewRequest, OverrideLifted, OverrideSet, Person, ProposalAnswered},
@@ -126,6 +126,12 @@ fn body<T>(body: Body<T>, reason: impl Fn(&T) -> (&str, &str)) -> Result<T, Prob
     let (why, author) = reason(&body);
     if why.trim().is_empty() || author.trim().is_empty() {
         return Err(bad("`reason` and `author` must not be empty."));
+    }
+    if let Some(control) = why.chars().chain(author.chars()).find(|c| is_control(*c)) {
+        return Err(bad(format!(
+            "`reason` and `author` are shown to people as they are: write them in one line, without U+{:04X}.",
+            u32::from(control)
+        )));
     }
     Ok(body)
 }

@@ -13,6 +13,7 @@ mod proposal;
 mod signal;
 mod step;
 mod topology;
+mod visible;
 mod window;
 
 pub use decision::{Decision, MOVES_KNOWN, MoveKind, MoveState};
@@ -33,6 +34,7 @@ pub use topology::{
     Approval, Budget, DescriptionPattern, DnsRecord, Drain, DrainPolicy, Failback, Fleet, Limits, Park, Pool,
     PoolSelector, Require, Thresholds, Topology,
 };
+pub use visible::{is_control, lines, one_line};
 pub use window::{WeeklyTime, Window, WindowState};
 
 pub use jiff::{SignedDuration, Timestamp};

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     ClusterName, Decision, DnsRecord, DnsStep, DnsView, Fleet, FleetRunners, Gate, MoveState, Park, Phase,
-    Runner, Seen, Step, TagChange, TagStep, Thresholds,
+    Runner, Seen, Step, TagChange, TagStep, Thresholds, one_line,
 };
 
 /// Why a step is not in the plan.
@@ -105,7 +105,7 @@ impl fmt::Display for Plan {
             writeln!(f, "  - {} (withheld: {})", withheld.step, withheld.why.as_str())?;
         }
         if let Some(waiting) = &self.waiting {
-            writeln!(f, "  ~ waiting: {waiting}")?;
+            writeln!(f, "  ~ waiting: {}", one_line(waiting))?;
         }
         if self.complete {
             writeln!(f, "no step: what is decided has been seen true")?;

@@ -1,5 +1,6 @@
 //! The command line against a running program, with its exit codes: 0 done, 1 failed, 2 wrong usage, 3 held.
 
+use axum::{Router, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 use switchyard_lab::gitlab::RunnerSpec;
 
@@ -293,4 +294,89 @@ async fn a_server_that_is_not_there_is_named() {
     // And one that is something else.
     let said = stage.cli(&["plan", "--url", &stage.gitlab.url()]).await;
     assert!(said.code == 1 && said.stderr.contains(&stage.gitlab.url()), "{said:?}");
+}
+
+/// Clears the screen, writes a line of its own, turns the writing round.
+const FORGED: &str = "well\n2026-01-01T00:00:00Z  rnd  9  decision  done  forged\u{1b}[2J\u{9b}1m\r\u{202e}";
+const SHOWN: &str =
+    "well\\n2026-01-01T00:00:00Z  rnd  9  decision  done  forged\\u{1b}[2J\\u{9b}1m\\r\\u{202e}";
+
+#[tokio::test]
+async fn nobody_writes_to_the_terminal_of_another_or_forges_a_line() {
+    let stage = Stage::new().await;
+    stage.configure();
+    let gates =
+        json!([{"gate": "enabled", "open": false, "saw": FORGED, "query": FORGED, "runbook": FORGED}]);
+    let fleet = json!({"fleet": FORGED, "sentence": FORGED, "warnings": [FORGED], "gates": gates, "text": FORGED,
+        "proposal": {"id": 1, "kind": FORGED, "to": FORGED, "until": FORGED}});
+    let decision = json!({"fleet": "rnd", "generation": 2, "kind": "switchover", "from": FORGED, "to": FORGED,
+        "reason": FORGED, "author": FORGED, "decided_at": "T1", "state": "done", "overridden": [FORGED]});
+    let history = json!([
+        {"entry": "event", "id": 3, "event": {"at": "T3", "fleet": "rnd", "outcome": "paused",
+            "sentence": FORGED, "author": FORGED}},
+        {"entry": "step", "id": 2, "fleet": "rnd", "generation": 2, "phase": "switch", "sentence": FORGED,
+            "started_at": "T2", "outcome": {"outcome": "failed", "why": FORGED}},
+        {"entry": "decision", "id": 1, "decision": decision},
+    ]);
+    let fleets = json!([fleet]).to_string();
+    let still = json!({"generation": 1, "sentence": FORGED, "warnings": [FORGED]}).to_string();
+    let refused = json!({"status": 409, "detail": FORGED}).to_string();
+    let says = |text: String| get(async move || text);
+    let router = Router::new()
+        .route("/api/v1/history", says(history.to_string()))
+        .route("/api/v1/explain", says(fleets.clone()))
+        .route("/api/v1/plan", says(fleets))
+        .route("/api/v1/fleets/rnd", says(still))
+        .fallback(async move || (StatusCode::CONFLICT, refused));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    for (args, lines) in [
+        (&["history"][..], 3),
+        (&["explain"], 6),
+        (&["watch", "rnd"], 2),
+        (&["ack", "rnd", "--holder", "blue", "--reason", "a test"], 1),
+    ] {
+        let said = stage.cli(&[args, &["--url", &url]].concat()).await;
+        let shown = format!("{}{}", said.stdout, said.stderr);
+        assert_eq!(shown.lines().count(), lines, "{args:?}: {shown}");
+        assert!(shown.contains(SHOWN), "{args:?}: {shown}");
+        assert!(!shown.chars().any(|c| c != '\n' && switchyard::model::is_control(c)), "{args:?}: {shown:?}");
+    }
+    // The plan is a text of several lines.
+    let said = stage.cli(&["plan", "--url", &url]).await;
+    assert!(!said.stdout.chars().any(|c| c != '\n' && switchyard::model::is_control(c)), "{said:?}");
+    // A program gets what was said.
+    let said = stage.cli(&["history", "--url", &url, "--output", "json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&said.stdout).unwrap(), history);
+}
+
+#[tokio::test]
+async fn a_reason_is_one_line_without_control_characters() {
+    let stage = Stage::new().await;
+    let _switchyard = stage.start().await;
+    for (key, text) in [
+        ("reason", "works\nrnd is held by green"),
+        ("reason", "\u{1b}[2J"),
+        ("reason", "\u{9b}2J"),
+        ("reason", "tab\there"),
+        ("author", "ada\u{202e}"),
+        ("author", "ada\u{7f}"),
+    ] {
+        let mut body = json!({"expected_holder": "blue", "reason": "works", "author": "ada"});
+        body[key] = json!(text);
+        for verb in ["pause", "resume", "ack"] {
+            let detail = stage.act(&format!("/api/v1/fleets/rnd/{verb}"), body.clone()).await.problem(400);
+            assert!(detail.contains("write them in one line, without U+"), "{detail}");
+        }
+        let mut body = json!({"from": "blue", "to": "green", "reason": "works", "author": "ada"});
+        body[key] = json!(text);
+        stage.act("/api/v1/fleets/rnd/switch", body).await.problem(400);
+    }
+    let said = stage.cli(&["pause", "rnd", "--reason", "two\nlines"]).await;
+    assert!(said.code == 1 && said.stderr.contains("without U+000A"), "{said:?}");
+    let fleet = stage.get("/api/v1/fleets/rnd").await.json();
+    assert_eq!((&fleet["paused"], &fleet["generation"]), (&json!(false), &json!(1)), "nothing was done");
+    let said = stage.cli(&["pause", "rnd", "--reason", "Wartung, \"größer\": 保守 👩\u{200d}🚀"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
 }
