@@ -7,7 +7,10 @@ mod gates;
 mod outcome;
 mod people;
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
@@ -99,12 +102,7 @@ static NO_EVIDENCE: LazyLock<FleetEvidence> = LazyLock::new(FleetEvidence::defau
 
 /// Judges every fleet. Fleets are judged in the order of their names; those decided first use up the budget first.
 pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
-    let budget = &input.topology.limits.budget;
-    let mut spent = input
-        .moves
-        .iter()
-        .filter(|m| m.kind.automatic() && input.now.duration_since(m.decided_at) < budget.window)
-        .count() as u32;
+    let mut spent = spent(input);
     let mut passes = BTreeMap::new();
     for (name, fleet) in &input.topology.fleets {
         let mut pass = View::new(input, fleet, spent).decide();
@@ -121,6 +119,22 @@ pub fn decide(input: Input<'_>) -> BTreeMap<FleetName, FleetPass> {
         passes.insert(name.clone(), pass);
     }
     passes
+}
+
+/// Automatic moves over all fleets within the budget's window.
+fn spent(input: Input<'_>) -> u32 {
+    let window = input.topology.limits.budget.window;
+    let counts = |m: &&Decision| m.kind.automatic() && input.now.duration_since(m.decided_at) < window;
+    input.moves.iter().filter(counts).count() as u32
+}
+
+/// The sticky fleets of which a move is asked for that nothing holds in this pass but pipelines in flight, or a person
+/// who has not answered yet, and where each would go: only then it is worth to look for pipelines.
+pub fn draining<'a>(input: Input<'a>) -> BTreeMap<&'a FleetName, BTreeSet<&'a ClusterName>> {
+    let spent = spent(input);
+    let sticky = input.topology.fleets.iter().filter(|(_, fleet)| fleet.drain.is_some());
+    let targets = sticky.map(|(name, fleet)| (name, View::new(input, fleet, spent).draining()));
+    targets.filter(|(_, targets)| !targets.is_empty()).collect()
 }
 
 /// Whether the holder, as decided last, is proven able: what it does not hold may be tidied up.
@@ -158,13 +172,7 @@ impl<'a> View<'a> {
             );
             return self.pass(Outcome::Moving, sentence, self.watch(holder));
         }
-        // What dies is the cluster that carries the tag, whoever gave it. What a failed move left is for a person.
-        let carrier = self.carrier(&latest.to).filter(|_| latest.state == MoveState::Done);
-        let wish = carrier.and_then(|carrier| self.failover(carrier)).or_else(|| self.failover(&latest.to));
-        if let Some(wish) = wish {
-            return self.propose(&wish);
-        }
-        if let Some(wish) = self.failback(latest) {
+        if let Some(wish) = self.wish(latest) {
             return self.propose(&wish);
         }
         let gates = self.watch(holder);
@@ -188,6 +196,16 @@ impl<'a> View<'a> {
         }
         let sentence = format!("{name} is held by {} (generation {}).", latest.to, latest.generation);
         self.pass(Outcome::Steady, sentence, gates)
+    }
+
+    /// The move that an alert asks for.
+    fn wish(&self, latest: &'a Decision) -> Option<Wish<'a>> {
+        // What dies is the cluster that carries the tag, whoever gave it. What a failed move left is for a person.
+        let carrier = self.carrier(&latest.to).filter(|_| latest.state == MoveState::Done);
+        carrier
+            .and_then(|carrier| self.failover(carrier))
+            .or_else(|| self.failover(&latest.to))
+            .or_else(|| self.failback(latest))
     }
 
     /// The cluster that alone carries the tag, although `holder` shall hold the fleet: somebody moved it by hand.
@@ -394,7 +412,11 @@ impl<'a> View<'a> {
         let gates = self.gates(Asked { kind, from, to: Some(to), signal, since, idle: false });
         let overridden = |gate: Gate| gate.overridable() && wish.overrides.contains(&gate);
         let holds = |g: &&GateReport| !g.open && (self.input.judges)(kind, g.gate) && !overridden(g.gate);
-        let closed = gates.0.iter().filter(holds).map(|g| g.gate).collect();
+        let mut closed: Vec<Gate> = gates.0.iter().filter(holds).map(|g| g.gate).collect();
+        // What nobody has looked at is not what holds, as long as anything else does.
+        if !self.input.in_flight.contains_key(&self.fleet.name) {
+            closed.sort_by_key(|gate| *gate == Gate::Drained);
+        }
         (gates, closed)
     }
 

@@ -1,5 +1,7 @@
 //! What people ask for: planned moves, with gates overridden by name, and approvals.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
     Approval, ClusterName, Consent, DrainPolicy, Gate, MoveKind, MoveState, Override, Proposal, Proposed,
     Request, Seen, Signal, SignedDuration, Timestamp, WindowState,
@@ -65,6 +67,14 @@ impl<'a> View<'a> {
     }
 
     fn requested(&self, request: &'a Request) -> Judgement {
+        match self.checked(request) {
+            Ok(wish) => self.judge_request(request, &wish),
+            Err((outcome, sentence)) => Judgement::Refused(outcome, sentence),
+        }
+    }
+
+    /// The move that a person asks for, unless it is refused whatever the gates say.
+    fn checked(&self, request: &'a Request) -> Result<Wish<'a>, (Outcome, String)> {
         let name = &self.fleet.name;
         let holder = self.latest.map(|d| &d.to);
         let known = self.fleet.pools.get_key_value(&request.to).map(|(c, _)| c);
@@ -72,11 +82,11 @@ impl<'a> View<'a> {
         let failed = self.latest.filter(|d| d.state == MoveState::Failed);
         let waits = request.waiting_since.is_some();
         if let Some(sentence) = self.shared() {
-            return Judgement::Refused(Outcome::SharedRunner, sentence);
+            return Err((Outcome::SharedRunner, sentence));
         }
         if self.latest.is_none() && self.runners.is_none() && !waits {
             let sentence = format!("{name} has not been seen yet: GitLab could not be read.");
-            return Judgement::Refused(Outcome::Blind, sentence);
+            return Err((Outcome::Blind, sentence));
         }
         let alone = (self.input.judges)(MoveKind::Switchover, Gate::SingleFlight);
         if let Some(moving) = self.latest.filter(|d| alone && d.state == MoveState::Moving) {
@@ -84,12 +94,12 @@ impl<'a> View<'a> {
                 "{name}: held by single_flight: the {} to {} is under way (generation {}).",
                 moving.kind, moving.to, moving.generation
             );
-            return Judgement::Refused(Outcome::Held(Gate::SingleFlight), sentence);
+            return Err((Outcome::Held(Gate::SingleFlight), sentence));
         }
         if self.too_late(request) {
             let sentence =
                 format!("{name}: a request of {} was not judged in time: nothing was done.", request.at);
-            return Judgement::Refused(Outcome::Expired, sentence);
+            return Err((Outcome::Expired, sentence));
         }
         if request.expected.as_ref() != holder {
             let sentence = format!(
@@ -97,15 +107,15 @@ impl<'a> View<'a> {
                 or_nobody(holder),
                 or_nobody(request.expected.as_ref())
             );
-            return Judgement::Refused(Outcome::UnexpectedHolder, sentence);
+            return Err((Outcome::UnexpectedHolder, sentence));
         }
         let Some(to) = known else {
             let sentence = format!("{name} has no pool in {}.", request.to);
-            return Judgement::Refused(Outcome::UnknownCluster, sentence);
+            return Err((Outcome::UnknownCluster, sentence));
         };
         // What was changed by hand since may be set right.
         if holder == Some(to) && failed.is_none() && self.is_held_by(to) {
-            return Judgement::Refused(Outcome::Steady, format!("{name} is held by {to} already."));
+            return Err((Outcome::Steady, format!("{name} is held by {to} already.")));
         }
         // Whoever paused the fleet after it began to drain means this move, too.
         let guarded = (self.input.judges)(MoveKind::Failover, Gate::NotPaused);
@@ -117,9 +127,19 @@ impl<'a> View<'a> {
                 "{name}: the switchover to {to} waited, and {} has paused the fleet ({}): nothing was done.",
                 pause.author, pause.reason
             );
-            return Judgement::Refused(Outcome::Held(Gate::NotPaused), sentence);
+            return Err((Outcome::Held(Gate::NotPaused), sentence));
         }
-        self.judge_request(request, to, failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()))
+        Ok(Wish {
+            kind: MoveKind::Switchover,
+            from: failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()),
+            candidates: vec![to],
+            nowhere: String::new(),
+            signal: None,
+            reason: request.reason.clone(),
+            author: request.author.clone(),
+            overrides: &request.overrides,
+            since: Some(request.waiting_since.unwrap_or(self.input.now)),
+        })
     }
 
     /// Nobody judged it while it was fresh, or when its drain was over. A time that is still to come is no fresh one.
@@ -133,25 +153,38 @@ impl<'a> View<'a> {
         age > life || age < -REQUEST_LIFETIME
     }
 
-    fn judge_request(
-        &self,
-        request: &'a Request,
-        to: &'a ClusterName,
-        from: Option<&'a ClusterName>,
-    ) -> Judgement {
+    /// Where a sticky fleet would go if it had drained, and if a person agrees: [`super::draining`].
+    pub(super) fn draining(&self) -> BTreeSet<&'a ClusterName> {
+        let moving = self.latest.is_some_and(|d| d.state == MoveState::Moving);
+        if moving || self.shared().is_some() {
+            return BTreeSet::new();
+        }
+        let asked = self.request().and_then(|request| self.checked(request).ok());
+        let own = self.latest.and_then(|latest| self.wish(latest));
+        let mut targets = BTreeSet::new();
+        for wish in asked.into_iter().chain(own).filter(|wish| (self.input.judges)(wish.kind, Gate::Drained))
+        {
+            for &to in &wish.candidates {
+                let answered = || self.approval(wish.kind, wish.from, to, wish.signal)?.answer.as_ref();
+                let goes = |gate: &Gate| match gate {
+                    Gate::Drained => true,
+                    Gate::Approved => answered().is_none(),
+                    _ => false,
+                };
+                if self.judge(&wish, to).1.iter().all(goes) {
+                    targets.insert(to);
+                }
+            }
+        }
+        targets
+    }
+
+    fn judge_request(&self, request: &Request, wish: &Wish<'a>) -> Judgement {
         let name = &self.fleet.name;
-        let wish = Wish {
-            kind: MoveKind::Switchover,
-            from,
-            candidates: vec![to],
-            nowhere: String::new(),
-            signal: None,
-            reason: request.reason.clone(),
-            author: request.author.clone(),
-            overrides: &request.overrides,
-            since: Some(request.waiting_since.unwrap_or(self.input.now)),
+        let Some(&to) = wish.candidates.first() else {
+            return Judgement::Refused(Outcome::UnknownCluster, format!("{name} has no pool there."));
         };
-        let (gates, closed) = self.judge(&wish, to);
+        let (gates, closed) = self.judge(wish, to);
         // One that waits was judged before; what it overrides may have opened by itself since.
         for gate in request.overrides.iter().filter(|_| request.waiting_since.is_none()) {
             let open = gates.0.iter().any(|g| g.gate == *gate && g.open);
@@ -171,15 +204,15 @@ impl<'a> View<'a> {
             _ => false,
         };
         match self.drained_by(wish.since) {
-            _ if closed.is_empty() => Judgement::Decided(Box::new(self.decided(&wish, to, gates))),
+            _ if closed.is_empty() => Judgement::Decided(Box::new(self.decided(wish, to, gates))),
             Some(until) if closed.iter().all(outlasts) && self.input.now < until => {
-                let sentence = self.held(&wish, to, &closed, gates).sentence;
+                let sentence = self.held(wish, to, &closed, gates).sentence;
                 let (to, author) = (to.clone(), request.author.clone());
                 let since = wish.since.unwrap_or(self.input.now);
                 Judgement::Waits(Waiting { request: request.id, to, author, since, until, sentence })
             }
             _ => {
-                let held = self.held(&wish, to, &closed, gates);
+                let held = self.held(wish, to, &closed, gates);
                 Judgement::Refused(held.outcome, held.sentence)
             }
         }
@@ -242,7 +275,9 @@ impl<'a> View<'a> {
             Some(Seen::Unknown(why)) => {
                 format!("GitLab does not say which pipelines with jobs on {tag} are in flight: {why}")
             }
-            Some(Seen::Absent) | None => format!("nobody has looked for pipelines with jobs on {tag} yet"),
+            Some(Seen::Absent) | None => format!(
+                "nobody has looked for pipelines with jobs on {tag}: that is done when no other gate holds the move"
+            ),
         };
         match self.drained_by(asked.since) {
             Some(until) if self.input.now < until => {

@@ -23,7 +23,7 @@ use act::{ActResult, Actor};
 use settle::MoveClock;
 
 use crate::{
-    decide::{FleetPass, Input, Judges, Outcome, RequestAnswer, decide, holder_able},
+    decide::{self, FleetPass, Input, Judges, Outcome, RequestAnswer, decide, holder_able},
     metrics::{self, DecisionLabels, Metrics},
     model::{
         Decision, Fence, Fleet, FleetName, FleetRunners, Gate, Leadership, MoveState, Observation, Pipeline,
@@ -40,6 +40,7 @@ use crate::{
 const BELL_SPACING: Duration = Duration::from_millis(250);
 /// How soon to look again while a move waits for something to be seen.
 const WAITING: Duration = Duration::from_millis(500);
+static NOBODY_LOOKED: BTreeMap<FleetName, Seen<Vec<Pipeline>>> = BTreeMap::new();
 /// How many answers to requests the snapshot keeps.
 const ANSWERS_KEPT: usize = 64;
 
@@ -98,10 +99,28 @@ struct Look<W> {
     setup: Arc<Setup<W>>,
     observation: Observation,
     runners: BTreeMap<FleetName, Seen<FleetRunners>>,
-    state: State,
     requests: Vec<Request>,
     /// When it had ended: by this time all ages are judged.
     now: Timestamp,
+}
+
+impl<W> Look<W> {
+    fn view<'a>(
+        &'a self,
+        leadership: &'a Leadership,
+        in_flight: &'a BTreeMap<FleetName, Seen<Vec<Pipeline>>>,
+    ) -> View<'a> {
+        View {
+            topology: &self.setup.topology,
+            observation: &self.observation,
+            runners: &self.runners,
+            requests: &self.requests,
+            leadership,
+            judges: self.setup.judges,
+            in_flight,
+            now: self.now,
+        }
+    }
 }
 
 /// What one pass looks at; the runner records are sorted into pools once.
@@ -241,39 +260,31 @@ impl<W: World> Reconciler<W> {
         let term = self.begin_term(began).await?;
         // As it was when the pass began: a term that has ended since then is noticed by the store, and before each step.
         let leadership = self.store.lease().leadership_in(term);
-        let mut look = self.look(term).await?;
-        let wanted = |look: &Look<W>| {
-            people::draining(&look.setup.topology, &look.runners, &look.state, &look.requests)
+        let (mut look, mut state) = self.look(term).await?;
+        let wanted = |look: &Look<W>, state: &State| {
+            let seen = look.view(&leadership, &NOBODY_LOOKED);
+            people::draining(seen.topology, &look.runners, decide::draining(seen.input(state)))
         };
-        let draining = wanted(&look);
+        let draining = wanted(&look, &state);
         let mut in_flight = BTreeMap::new();
         if !draining.is_empty() {
             let found = look.setup.world.in_flight(&draining, look.setup.drain_look).await;
             // That may have taken long: no fleet is judged by what was before it.
             let asked: BTreeSet<i64> = look.requests.iter().map(|request| request.id).collect();
-            look = self.look(term).await?;
+            (look, state) = self.look(term).await?;
             look.requests.retain(|request| asked.contains(&request.id));
-            in_flight = people::found(wanted(&look), &draining, found);
+            in_flight = people::found(wanted(&look, &state), &draining, found);
         }
-        let Look { setup, observation, runners, mut state, requests, now } = look;
-        let (setup, topology) = (&*setup, &*setup.topology);
-        let seen = View {
-            topology,
-            observation: &observation,
-            runners: &runners,
-            requests: &requests,
-            judges: setup.judges,
-            leadership: &leadership,
-            in_flight: &in_flight,
-            now,
-        };
+        let (setup, topology, requests, now) =
+            (&*look.setup, &*look.setup.topology, &look.requests, look.now);
+        let seen = look.view(&leadership, &in_flight);
         if term.is_some() {
             self.settle(seen, &mut state).await?;
         }
         let mut passes = decide(seen.input(&state));
         let mut proposed = false;
         if term.is_some() {
-            self.commit(&mut passes, &mut state, &requests, now).await?;
+            self.commit(&mut passes, &mut state, requests, now).await?;
             proposed = self.propose(topology, &passes, &mut state, now).await?;
         }
 
@@ -348,7 +359,7 @@ impl<W: World> Reconciler<W> {
 
     /// Looks at everything, by the newest configuration. What is remembered is read after that, so that a decision never
     /// rests on a signal older than the look.
-    async fn look(&mut self, term: Option<Term>) -> Result<Look<W>, PassError> {
+    async fn look(&mut self, term: Option<Term>) -> Result<(Look<W>, State), PassError> {
         let (setup, observation) = loop {
             let setup = self.setup.borrow_and_update().clone();
             let observation = setup.world.observe(&setup.topology).await;
@@ -364,7 +375,7 @@ impl<W: World> Reconciler<W> {
         }
         let runners = setup.topology.assign(&observation.runners);
         let now = setup.world.now();
-        Ok(Look { setup, observation, runners, state, requests, now })
+        Ok((Look { setup, observation, runners, requests, now }, state))
     }
 
     /// The term in which this pass may decide and act, if this process leads. Everything that it writes belongs to it. At

@@ -9,40 +9,27 @@ use crate::{
     decide::{FleetPass, Outcome},
     metrics::AskedLabels,
     model::{
-        Action, Approval, ClusterName, Drain, Draining, Failback, FleetName, FleetRunners, MoveState,
-        Pipeline, Request, Seen, SignalState, Timestamp, Topology,
+        Approval, ClusterName, Drain, Draining, FleetName, FleetRunners, Pipeline, Request, Seen, Timestamp,
+        Topology,
     },
     status::Answer,
     store::{Event, State},
     world::World,
 };
 
-/// The sticky fleets of which somebody asks for a planned move, and the runners that would lose the routing tag.
+/// The runners that would lose the routing tag when these fleets go where they are asked to.
 pub(super) fn draining(
     topology: &Topology,
     runners: &BTreeMap<FleetName, Seen<FleetRunners>>,
-    state: &State,
-    requests: &[Request],
+    wanted: BTreeMap<&FleetName, BTreeSet<&ClusterName>>,
 ) -> BTreeMap<FleetName, Draining> {
     let mut draining = BTreeMap::new();
-    for (name, fleet) in topology.fleets.iter().filter(|(_, fleet)| fleet.drain.is_some()) {
-        let comes_home = fleet.failback != Failback::Manual
-            && state.signals.iter().any(|s| {
-                s.action == Action::Failback
-                    && s.state == SignalState::Firing
-                    && s.fleet.as_ref() == Some(name)
-            });
-        let asked = comes_home || requests.iter().any(|r| r.fleet == *name);
-        let moving = state.decisions.get(name).is_some_and(|d| d.state == MoveState::Moving);
-        let (true, false, Some(runners), Some(Drain { look_back, .. })) =
-            (asked, moving, runners[name].known(), fleet.drain)
-        else {
+    for (name, targets) in wanted {
+        let fleet = &topology.fleets[name];
+        let (Some(runners), Some(Drain { look_back, .. })) = (runners[name].known(), fleet.drain) else {
             continue;
         };
         // Not those of the holder as decided: after a move that failed, or a change by hand, others carry the tag.
-        let wishes = requests.iter().filter(|r| r.fleet == *name).map(|r| &r.to);
-        let home = fleet.prefer.first().filter(|_| comes_home);
-        let targets: BTreeSet<&ClusterName> = wishes.chain(home).collect();
         let runners = (runners.pools.iter())
             .filter(|(cluster, _)| !targets.iter().all(|target| target == cluster))
             .flat_map(|(_, pool)| pool)

@@ -1,5 +1,7 @@
 //! What waits for people: windows, draining, approval, break-glass.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 /// Blue is home and well again, green holds, and the way home is automatic.
@@ -112,6 +114,71 @@ fn a_sticky_fleet_waits_for_its_pipelines_with_a_deadline() {
     let mut case = Case::blue_dies();
     case.fleet().drain = Some(DRAIN);
     assert_eq!(outcome(&case), Outcome::Decided);
+}
+
+/// It takes many calls: not while a failback alert fires for days and something else holds the way home.
+#[test]
+fn pipelines_are_looked_for_only_when_nothing_else_holds_the_move() {
+    let mut well = blue_is_back();
+    well.fleet().drain = Some(DRAIN);
+    assert_eq!(well.draining(), ["blue"]);
+    let changes: [(&str, fn(&mut Case)); 11] = [
+        ("it is not sticky", |case| case.fleet().drain = None),
+        ("the way home is a person's", |case| case.fleet().failback = Failback::Manual),
+        ("a person has sent it away", |case| {
+            case.decisions.get_mut(&rnd()).unwrap().kind = MoveKind::Switchover;
+        }),
+        ("its dwell is not over", |case| {
+            case.signals.last_mut().unwrap().key.starts_at = at(NOW - 599);
+        }),
+        ("it is paused", |case| case.overrides.push(pause(None, at(NOW - 1)))),
+        ("it is disabled", |case| case.fleet().enabled = false),
+        ("it is latched", |case| case.decisions.get_mut(&rnd()).unwrap().state = MoveState::Failed),
+        ("it moves", |case| case.decisions.get_mut(&rnd()).unwrap().state = MoveState::Moving),
+        ("another replica leads", |case| case.leadership = Leadership::StandsBy { leader: None }),
+        ("its window is closed", |case| case.fleet().window = Some(never(&[MoveKind::Failback]))),
+        ("home is not able", |case| case.says(Question::AbleCount, &[("blue", 0.0), ("green", 2.0)])),
+    ];
+    for (why, change) in changes {
+        let mut case = well.clone();
+        change(&mut case);
+        assert_eq!(case.draining(), [""; 0], "{why}");
+        let drained = case.decide().gates.into_iter().find(|gate| gate.gate == Gate::Drained).unwrap();
+        let said = ["nobody has looked for pipelines", "is not sticky"];
+        assert!(said.iter().any(|said| drained.saw.contains(said)), "{why}: {}", drained.saw);
+    }
+
+    // A planned move, also where a person moves over the gate or the policy does: they shall know what is in flight.
+    let mut case = well.clone();
+    case.signals.pop();
+    assert_eq!(case.draining(), [""; 0]);
+    case.request(Some("green"), "blue");
+    assert_eq!(case.draining(), ["blue"]);
+    case.requests[0].overrides = vec![Gate::Drained];
+    assert_eq!(case.draining(), ["blue"]);
+    case.overrides.push(pause(None, at(NOW - 1)));
+    assert_eq!(case.draining(), ["blue"], "a person who asks needs no resume");
+    case.fleet().enabled = false;
+    assert_eq!(case.draining(), [""; 0]);
+
+    // A person who has not answered may do so at any time, and one who has rejected it has answered for good.
+    let mut case = well.clone();
+    case.fleet().approval = Approval::Required(SignedDuration::from_hours(1));
+    assert_eq!(case.draining(), ["blue"]);
+    case.in_flight = BTreeMap::from([(rnd(), Seen::Known(Vec::new()))]);
+    let (what, reason) = case.decide().proposed.expect("something to approve");
+    case.in_flight.clear();
+    let answer = ProposalAnswer {
+        consent: Consent::Rejected,
+        author: "ada".to_owned(),
+        reason: "not now".to_owned(),
+        at: at(NOW - 5),
+    };
+    let (at, until) = (at(NOW - 10), at(NOW + 60));
+    case.proposals = vec![Proposal { id: 7, what, reason, at, until, answer: Some(answer) }];
+    assert_eq!(case.draining(), [""; 0]);
+    let pass = case.decide();
+    assert_eq!(pass.outcome, Outcome::Held(Gate::Approved), "what holds is said: {}", pass.sentence);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard::{
-    decide::{FleetPass, Input, Judges, decide, judges},
+    decide::{FleetPass, Input, Judges, decide, draining, judges},
     model::{
         Action, Answer, Approval, Asked, Budget, ClusterName, Decision, DnsRecord, DnsView, Epoch, Evidence,
         Failback, Fleet, FleetEvidence, FleetName, Generation, Leadership, Limits, Manager, MoveKind,
@@ -274,12 +274,22 @@ impl Case {
 
     /// The pass for `rnd`.
     pub fn decide(&self) -> FleetPass {
-        let runners = self.topology.assign(&self.observation.runners);
-        let mut passes = decide(Input {
+        self.given(|input| decide(input).remove(&rnd())).expect("every fleet has a pass")
+    }
+
+    /// Where `rnd` would go if it had drained: only then pipelines are looked for.
+    pub fn draining(&self) -> Vec<String> {
+        self.given(|input| {
+            draining(input).get(&rnd()).into_iter().flatten().map(ToString::to_string).collect()
+        })
+    }
+
+    fn given<T>(&self, judge: impl FnOnce(Input<'_>) -> T) -> T {
+        judge(Input {
             topology: &self.topology,
             signals: &self.signals,
             observation: &self.observation,
-            runners: &runners,
+            runners: &self.topology.assign(&self.observation.runners),
             decisions: &self.decisions,
             moves: &self.moves,
             overrides: &self.overrides,
@@ -289,8 +299,7 @@ impl Case {
             proposals: &self.proposals,
             in_flight: &self.in_flight,
             now: self.now,
-        });
-        passes.remove(&rnd()).expect("every fleet has a pass")
+        })
     }
 }
 
