@@ -392,16 +392,24 @@ impl View<'_> {
         Judged { open, saw, recheck: None, query: self.query(Question::Able) }
     }
 
+    /// When the last move ended, and when a person lifted its cool-down.
+    fn last_move(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+        let own = self.input.moves.iter().filter(|m| m.fleet == self.fleet.name && m.kind != MoveKind::Adopt);
+        // Not by time: the clock may have been set back since.
+        let last = own.max_by_key(|m| m.generation)?;
+        Some((last.finished_at.unwrap_or(last.decided_at), last.cool_down_lifted_at))
+    }
+
+    /// When the cool-down of the last move ends or ended.
+    pub(super) fn cooled_down_at(&self) -> Option<Timestamp> {
+        match self.last_move()? {
+            (_, Some(lifted)) => Some(lifted),
+            (at, None) => at.checked_add(self.fleet.cool_down).ok(),
+        }
+    }
+
     fn cooled_down(&self) -> Judged {
-        let last = self
-            .input
-            .moves
-            .iter()
-            .filter(|m| m.fleet == self.fleet.name && m.kind != MoveKind::Adopt)
-            // Not by time: the clock may have been set back since.
-            .max_by_key(|m| m.generation)
-            .map(|m| (m.finished_at.unwrap_or(m.decided_at), m.cool_down_lifted_at));
-        match last {
+        match self.last_move() {
             None => judged(true, "no recent move"),
             Some((_, Some(lifted))) => judged(true, format!("a person lifted the cool-down at {lifted}")),
             Some((at, None)) => after(at, self.fleet.cool_down, self.input.now, "the last move ended"),

@@ -15,7 +15,7 @@ use std::{
 use crate::model::{
     Action, ClusterName, Decision, Failback, Fleet, FleetEvidence, FleetName, FleetRunners, Gate, GateReport,
     Generation, Leadership, MoveKind, MoveState, Observation, Override, Pipeline, Proposal, Request, Seen,
-    Signal, SignalState, SignedDuration, Timestamp, Topology,
+    Signal, SignalState, SignedDuration, Timestamp, Topology, Window,
 };
 
 pub use gates::{Judges, judges};
@@ -386,8 +386,17 @@ impl<'a> View<'a> {
             reason: format!("{home} is well again and is the preferred cluster of {}", self.fleet.name),
             author: "switchyard".to_owned(),
             overrides: &[],
-            since: signal.key.starts_at.checked_add(dwell).ok(),
+            since: self.may_go_home(signal.key.starts_at.checked_add(dwell).ok()?),
         })
+    }
+
+    /// Since when, or from when on, nothing that time alone opens holds the way home: it drains from then on. Whatever
+    /// held it until then, jobs have gone on.
+    fn may_go_home(&self, dwelt: Timestamp) -> Option<Timestamp> {
+        let waits = |window: &&Window| window.applies_to.contains(&MoveKind::Failback);
+        let window = self.fleet.window.as_ref().filter(waits);
+        let opened = window.and_then(|window| window.opened(self.input.now));
+        [Some(dwelt), opened, self.cooled_down_at()].into_iter().flatten().max()
     }
 
     /// The oldest firing signal of this kind about a cluster of this fleet. One that nobody has repeated for long does

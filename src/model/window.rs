@@ -46,8 +46,38 @@ impl Window {
     /// A time that the clocks skip begins or ends as much later as they skip; of a time that comes twice the first one
     /// counts. A time that is over before it begins, because the clocks skip it, does not come on that day.
     pub fn at(&self, now: Timestamp) -> WindowState {
+        let merged = self.spans(now, -1);
+        let week = now.checked_add(jiff::SignedDuration::from_hours(24 * 7)).unwrap_or(Timestamp::MAX);
+        let within = |at: Timestamp| (at <= week).then_some(at);
+        match merged.into_iter().find(|(_, end)| *end > now) {
+            Some((start, end)) if start <= now => WindowState::Open(within(end)),
+            Some((start, _)) => WindowState::Closed(within(start)),
+            None => WindowState::Closed(None),
+        }
+    }
+
+    /// When it opened, or when it opens next if it is closed; none when it has been open for longer than a week, or does
+    /// not open within one.
+    pub fn opened(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.at(now) {
+            WindowState::Closed(opens) => opens,
+            WindowState::Open(_) => {
+                let week =
+                    now.checked_sub(jiff::SignedDuration::from_hours(24 * 7)).unwrap_or(Timestamp::MIN);
+                let spans = self.spans(now, -AHEAD);
+                spans
+                    .into_iter()
+                    .find(|(_, end)| *end > now)
+                    .map(|(start, _)| start)
+                    .filter(|start| *start >= week)
+            }
+        }
+    }
+
+    /// The times from that day on, counted from today, without overlap.
+    fn spans(&self, now: Timestamp, first: i32) -> Vec<(Timestamp, Timestamp)> {
         let today = now.to_zoned(self.time_zone.clone()).date();
-        let mut spans: Vec<(Timestamp, Timestamp)> = (-1..=AHEAD)
+        let mut spans: Vec<(Timestamp, Timestamp)> = (first..=AHEAD)
             .filter_map(|day| today.checked_add(i64::from(day).days()).ok())
             .flat_map(|date| self.times.iter().filter_map(move |time| time.span(date, &self.time_zone)))
             .collect();
@@ -59,13 +89,7 @@ impl Window {
                 _ => merged.push((start, end)),
             }
         }
-        let week = now.checked_add(jiff::SignedDuration::from_hours(24 * 7)).unwrap_or(Timestamp::MAX);
-        let within = |at: Timestamp| (at <= week).then_some(at);
-        match merged.into_iter().find(|(_, end)| *end > now) {
-            Some((start, end)) if start <= now => WindowState::Open(within(end)),
-            Some((start, _)) => WindowState::Closed(within(start)),
-            None => WindowState::Closed(None),
-        }
+        merged
     }
 
     /// A moment on the window's own clock, for people.
@@ -204,6 +228,22 @@ mod tests {
         );
         assert_eq!(nights.local(opens), "Wed 2026-01-14 22:00 CET");
         assert_eq!(nights.to_string(), "Mon-Fri 22:00-05:00; Sat 00:00-24:00; Sun 00:00-24:00 Europe/Berlin");
+    }
+
+    #[test]
+    fn a_window_says_when_it_opened_or_opens() {
+        let nights = window(&["Mon-Fri 22:00-05:00", "Sat 00:00-24:00", "Sun 00:00-24:00"], "UTC");
+        for (now, opened) in [
+            ("2026-01-14T21:59:59Z", Some("2026-01-14T22:00:00Z")),
+            ("2026-01-14T22:00:00Z", Some("2026-01-14T22:00:00Z")),
+            ("2026-01-15T04:59:59Z", Some("2026-01-14T22:00:00Z")),
+            // The weekend begins with Friday night.
+            ("2026-01-18T23:00:00Z", Some("2026-01-16T22:00:00Z")),
+        ] {
+            assert_eq!(nights.opened(at(now)), opened.map(at), "{now}");
+        }
+        let always = window(&["daily 00:00-24:00"], "UTC");
+        assert_eq!(always.opened(at("2026-01-14T12:00:00Z")), None, "it has always been open");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use switchyard::{
     model::{
         Action, Answer, Approval, Consent, Drain, DrainPolicy, Failback, Gate, Generation, Leadership,
         Marker, MoveKind, MoveState, Park, Pipeline, Proposal, ProposalAnswer, Question, Require, Seen,
-        SignalState, SignedDuration, Window,
+        SignalState, SignedDuration, Timestamp, Window,
     },
 };
 use switchyard_lab::values::{Case, NOW, at, cluster, decision, pause, rnd, runner, signal, topology};

@@ -182,6 +182,37 @@ fn pipelines_are_looked_for_only_when_nothing_else_holds_the_move() {
 }
 
 #[test]
+fn the_way_home_drains_from_when_nothing_else_held_it() {
+    let until = |case: &Case| {
+        let gates = case.decide().gates;
+        let drained = gates.into_iter().find(|gate| gate.gate == Gate::Drained).unwrap();
+        let (_, until) = drained.saw.split_once("waits until ").unwrap_or_else(|| panic!("{}", drained.saw));
+        until.parse::<Timestamp>().unwrap().duration_since(at(NOW)).as_secs()
+    };
+    let mut case = blue_is_back();
+    case.fleet().drain = Some(Drain { policy: DrainPolicy::Move, ..DRAIN });
+    case.in_flight = BTreeMap::from([(rnd(), Seen::Known(vec![Pipeline { project: 4, id: 17 }]))]);
+    case.signals.last_mut().unwrap().key.starts_at = at(NOW - 700);
+    assert_eq!(until(&case), 1700, "since the end of the dwell");
+    // A cool-down of half an hour ended a second ago, or was lifted ten seconds ago.
+    case.moves = vec![decision(2, MoveKind::Failover, Some("blue"), "green", NOW - 1801, MoveState::Done)];
+    case.moves[0].finished_at = Some(at(NOW - 1801));
+    assert_eq!(until(&case), 1799, "since the end of the cool-down");
+    case.moves[0].cool_down_lifted_at = Some(at(NOW - 10));
+    assert_eq!(until(&case), 1790, "since it was lifted");
+    // The story's second 0 is 08:00; it is 08:16:40.
+    case.fleet().window =
+        Some(Window { times: vec!["daily 08:16-09:00".parse().unwrap()], ..never(&[MoveKind::Failback]) });
+    case.moves.clear();
+    assert_eq!(until(&case), 1760, "since the window has opened");
+    case.fleet().window = Some(never(&[MoveKind::Failback]));
+    let opens = until(&case) - 1800;
+    assert_eq!(at(NOW + opens), "2027-01-15T09:00:00Z".parse().unwrap(), "since it will open");
+    case.fleet().window = Some(never(&[MoveKind::Switchover]));
+    assert_eq!(until(&case), 1700, "a window that the way home does not wait for");
+}
+
+#[test]
 fn a_person_who_breaks_the_glass_names_each_gate() {
     let mut case = Case::blue_holds();
     case.fleet().window = Some(never(&[MoveKind::Switchover]));
