@@ -27,7 +27,7 @@ use crate::{
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// So soon a watch that is opened after a silence must bring something.
-const MOMENT: Duration = Duration::from_secs(3);
+const MOMENT: Duration = Duration::from_secs(10);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -122,7 +122,8 @@ fn pipelines_are_looked_for_only_when_nothing_else_holds_the_move() {
     let mut well = blue_is_back();
     well.fleet().drain = Some(DRAIN);
     assert_eq!(well.draining(), ["blue"]);
-    let changes: [(&str, fn(&mut Case)); 11] = [
+    type Change = (&'static str, fn(&mut Case));
+    let changes: [Change; 11] = [
         ("it is not sticky", |case| case.fleet().drain = None),
         ("the way home is a person's", |case| case.fleet().failback = Failback::Manual),
         ("a person has sent it away", |case| {
