@@ -14,18 +14,23 @@ pub async fn until<T>(
     mut probe: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut before = None;
     loop {
         let left = deadline.saturating_sub(start.elapsed());
         let answer = match tokio::time::timeout(left.max(Duration::from_millis(100)), probe()).await {
             Ok(answer) => answer,
-            Err(_) => Err(anyhow::anyhow!("no answer in time")),
+            // The last look may have had no time left: what the one before it saw says more.
+            Err(_) => Err(before.take().unwrap_or_else(|| anyhow::anyhow!("no answer in time"))),
         };
         match answer {
             Ok(value) => return Ok(value),
             Err(error) if start.elapsed() >= deadline => {
                 return Err(error).with_context(|| format!("waited {deadline:?} in vain until {what}"));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(40)).await,
+            Err(error) => {
+                before = Some(error);
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
         }
     }
 }
