@@ -68,13 +68,13 @@ impl<'a> View<'a> {
 
     fn requested(&self, request: &'a Request) -> Judgement {
         match self.checked(request) {
-            Ok(wish) => self.judge_request(request, &wish),
+            Ok((to, wish)) => self.judge_request(request, to, &wish),
             Err((outcome, sentence)) => Judgement::Refused(outcome, sentence),
         }
     }
 
-    /// The move that a person asks for, unless it is refused whatever the gates say.
-    fn checked(&self, request: &'a Request) -> Result<Wish<'a>, (Outcome, String)> {
+    /// The move that a person asks for, and where to, unless it is refused whatever the gates say.
+    fn checked(&self, request: &'a Request) -> Result<(&'a ClusterName, Wish<'a>), (Outcome, String)> {
         let name = &self.fleet.name;
         let holder = self.latest.map(|d| &d.to);
         let known = self.fleet.pools.get_key_value(&request.to).map(|(c, _)| c);
@@ -129,7 +129,7 @@ impl<'a> View<'a> {
             );
             return Err((Outcome::Held(Gate::NotPaused), sentence));
         }
-        Ok(Wish {
+        let wish = Wish {
             kind: MoveKind::Switchover,
             from: failed.filter(|d| d.to == *to).map_or(holder, |d| d.from.as_ref()),
             candidates: vec![to],
@@ -139,7 +139,8 @@ impl<'a> View<'a> {
             author: request.author.clone(),
             overrides: &request.overrides,
             since: Some(request.waiting_since.unwrap_or(self.input.now)),
-        })
+        };
+        Ok((to, wish))
     }
 
     /// Nobody judged it while it was fresh, or when its drain was over. A time that is still to come is no fresh one.
@@ -159,7 +160,7 @@ impl<'a> View<'a> {
         if moving || self.shared().is_some() {
             return BTreeSet::new();
         }
-        let asked = self.request().and_then(|request| self.checked(request).ok());
+        let asked = self.request().and_then(|request| self.checked(request).ok()).map(|(_, wish)| wish);
         let own = self.latest.and_then(|latest| self.wish(latest));
         let mut targets = BTreeSet::new();
         for wish in asked.into_iter().chain(own).filter(|wish| (self.input.judges)(wish.kind, Gate::Drained))
@@ -179,11 +180,8 @@ impl<'a> View<'a> {
         targets
     }
 
-    fn judge_request(&self, request: &Request, wish: &Wish<'a>) -> Judgement {
+    fn judge_request(&self, request: &Request, to: &'a ClusterName, wish: &Wish<'a>) -> Judgement {
         let name = &self.fleet.name;
-        let Some(&to) = wish.candidates.first() else {
-            return Judgement::Refused(Outcome::UnknownCluster, format!("{name} has no pool there."));
-        };
         let (gates, closed) = self.judge(wish, to);
         // One that waits was judged before; what it overrides may have opened by itself since.
         for gate in request.overrides.iter().filter(|_| request.waiting_since.is_none()) {

@@ -59,19 +59,8 @@ impl Window {
     /// When it opened, or when it opens next if it is closed; none when it has been open for longer than a week, or does
     /// not open within one.
     pub fn opened(&self, now: Timestamp) -> Option<Timestamp> {
-        match self.at(now) {
-            WindowState::Closed(opens) => opens,
-            WindowState::Open(_) => {
-                let week =
-                    now.checked_sub(jiff::SignedDuration::from_hours(24 * 7)).unwrap_or(Timestamp::MIN);
-                let spans = self.spans(now, -AHEAD);
-                spans
-                    .into_iter()
-                    .find(|(_, end)| *end > now)
-                    .map(|(start, _)| start)
-                    .filter(|start| *start >= week)
-            }
-        }
+        let (start, _) = self.spans(now, -AHEAD).into_iter().find(|(_, end)| *end > now)?;
+        (start.duration_since(now).abs() <= jiff::SignedDuration::from_hours(24 * 7)).then_some(start)
     }
 
     /// The times from that day on, counted from today, without overlap.

@@ -553,10 +553,11 @@ async fn open(disk: &Disk, now: Timestamp, parts: &Parts) -> Result<Store, store
 }
 
 fn new_setup(story: &Story, topology: &Topology, world: &SimWorld, parts: &Parts) -> Setup<Outside> {
+    let period = Duration::try_from(story.period).unwrap_or(Duration::from_secs(10));
     Setup {
         topology: Arc::new(topology.clone()),
-        period: Duration::try_from(story.period).unwrap_or(Duration::from_secs(10)),
-        drain_look: Duration::try_from(story.period).unwrap_or(Duration::from_secs(10)),
+        period,
+        drain_look: period,
         // One after the other: which step is the n-th does not depend on chance.
         concurrency: 1,
         world: (parts.world)(world.clone()),
